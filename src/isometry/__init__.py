@@ -1,0 +1,24 @@
+"""Isometry: see, understand and cure vanishing and exploding gradients.
+
+The public names load on first use (PEP 562), so that `import isometry.config` needs neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .build import initialize, load
+    from .diagnostics.monitor import GradientMonitor
+
+__version__ = "0.1.0"
+__all__ = ["GradientMonitor", "initialize", "load"]
+
+_HOMES = {"GradientMonitor": ".diagnostics.monitor", "initialize": ".build", "load": ".build"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

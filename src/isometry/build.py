@@ -1,0 +1,286 @@
+"""From a configuration to objects: the only module where a name becomes an object.
+
+Everything below takes finished things and plain arguments; nothing below sees a configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from .catalog import GROUPS, SWITCHES
+from .config import Config, Section, validate
+from .data.datamodule import ImageDataModule
+from .data.sources import ImageSet, Request
+from .errors import CheckpointError, ConfigError
+from .layers.activations import Activation
+from .layers.initializers import Initializer, InitRecord, initialize_parameters
+from .layers.normalization import Norm
+from .training.checkpoints import (
+    BEST,
+    DurableCheckpointIO,
+    checkpoint_callbacks,
+    find_checkpoint,
+    fingerprint,
+    read_checkpoint,
+)
+from .training.classifier import Classifier
+
+
+# ------------------------------------------------------------------------------------------------------ names to objects
+def import_target(target: str) -> Any:
+    """The object behind an import path `module:name`."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"error: cannot import {target}: {error}\n"
+            f"  fix:   the module must be importable from here (install it, or set PYTHONPATH)"
+        ) from None
+
+
+def switch(family: str, chosen: Section | str) -> Any:
+    """The initializer, norm or activation that a name or a checked section stands for.
+
+    A callable of the user's, `module:name`, has the family's plain signature: `init(tensor, fan_in, fan_out, gain,
+    generator)`, `norm(num_channels)`, `activation()`; an activation may carry a `gain` attribute, 1 if it does not.
+    """
+    name = chosen if isinstance(chosen, str) else chosen.name  # type: ignore[attr-defined]
+    if name in SWITCHES[family]:
+        strategy = SWITCHES[family][name]
+        options = {key: option.default for key, option in strategy.options.items()}
+        if isinstance(chosen, Section):
+            options |= {key: value for key, value in chosen.options().items() if key in strategy.options}
+        return import_target(strategy.target)(**options)
+    own = import_target(name)
+    if family == "init":
+        return Initializer(own)
+    return Norm(own, replaces_bias=False) if family == "norm" else Activation(own, float(getattr(own, "gain", 1.0)))
+
+
+def group(family: str, chosen: Section) -> Any:
+    """The callable of a model, optimizer or schedule, with the section's options filled in."""
+    return partial(import_target(GROUPS[family][chosen.name].target), **chosen.options())  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------------------------------------------------------ data
+def image_set(config: Config) -> ImageSet:
+    data = config.data
+    source = import_target(GROUPS["data"][data.name].target)
+    request = Request(Path(data.dir).expanduser(), data.download_deadline, data.image_size, data.split_seed)
+    images: ImageSet = source(request)
+    return images
+
+
+def datamodule(config: Config, images: ImageSet) -> ImageDataModule:
+    data = config.data
+    module = ImageDataModule(
+        images,
+        batch_size=data.batch_size,
+        eval_batch_size=data.eval_batch_size,
+        val_fraction=data.val_fraction,
+        split_seed=data.split_seed,
+        seed=config.seed,
+        augment=import_target(GROUPS["augment"][data.augment].target),
+        drop_last=data.drop_last,
+        limit_train_images=data.limit_train_images,
+    )
+    if config.norm.name == "batch" and module.last_batch_size == 1:
+        raise ConfigError(
+            f"error: the last training batch holds a single image ({len(module.train_indices)} images, "
+            f"data.batch_size = {data.batch_size}), which norm=batch cannot normalise\n"
+            f"  fix:   data.drop_last=true   or   data.batch_size={data.batch_size + 1}   or   norm=group"
+        )
+    return module
+
+
+# --------------------------------------------------------------------------------------------------------------- network
+def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.Module:
+    """The model with its norm and activation; weights are as torch made them until `initialize`."""
+    norm, activation = switch("norm", config.norm), switch("activation", config.activation)
+    try:
+        made: nn.Module = group("model", config.model)(tuple(image_shape), num_classes, norm, activation)
+    except ValueError as error:
+        raise ConfigError(f"error: the model cannot be built: {error}") from None
+    return made
+
+
+def initialize(
+    model: nn.Module, init: str | Section = "he_normal", *, activation: str | Section = "relu", seed: int = 0
+) -> list[InitRecord]:
+    """Initialise any module in place, by the name of a scheme; the table of what each parameter was given.
+
+    Args:
+        model: Any `nn.Module`.
+        init: A name of the catalog, or an import path `module:name`.
+        activation: Whose gain He and orthogonal use.
+        seed: Of the weights.
+    """
+    gain = switch("activation", activation).gain
+    return initialize_parameters(model, switch("init", init), gain, seed)
+
+
+def check_forward(config: Config, model: nn.Module, image_shape: Sequence[int]) -> None:
+    """Refuse a combination that cannot compute before training, in words: two blank images through the network."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            model(torch.zeros(2, *image_shape))
+            for name, buffer in model.named_buffers():
+                buffer.copy_(state[name])
+    except (RuntimeError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(
+            f"error: model={config.model.name} cannot take images of {list(image_shape)} with norm={config.norm.name}, "
+            f"activation={config.activation.name}: {first_line}"
+        ) from None
+
+
+def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Classifier:
+    """The LightningModule, initialised; with `init_from`, started from another run's weights."""
+    net = network(config, data.image_shape, len(data.class_names))
+    initialize(net, config.init, activation=config.activation, seed=_init_seed(config))
+    check_forward(config, net, data.image_shape)
+    description = {
+        "config": config.model_dump(),
+        "image_shape": list(data.image_shape),
+        "class_names": list(data.class_names),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "fingerprint": fingerprint(),
+    }
+    module = _wrap(config, net, description, total_steps)
+    if config.init_from:
+        _copy_weights(find_checkpoint(config.init_from, BEST), module)
+    return module
+
+
+def load(place: str | Path, *, trust: bool = False) -> Classifier:
+    """The Classifier of a checkpoint file or of a run's folder (its best checkpoint), from that file alone.
+
+    Args:
+        place: A `.ckpt` file or a run's folder.
+        trust: Import norms and activations that the file names from outside isometry. Importing runs code: only for
+            files of your own.
+
+    Raises:
+        CheckpointError: Missing, damaged, or naming foreign code without `trust`.
+    """
+    path = find_checkpoint(place, BEST)
+    content = read_checkpoint(path)
+    description = {key: value for key, value in content["isometry"].items() if key != "digest"}
+    config = validate(description["config"])
+    foreign = [section.name for section in (config.norm, config.activation) if ":" in section.name]
+    if foreign and not trust:
+        raise CheckpointError(
+            f"error: {path} names code from outside isometry: {', '.join(foreign)}\n  fix:   load(..., trust=True), if the file is yours"
+        )
+    net = network(config, description["image_shape"], len(description["class_names"]))
+    module = _wrap(config, net, description, total_steps=1)
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(f"error: the weights in {path} do not fit its own description: {error}") from None
+    return module.eval()
+
+
+def _wrap(config: Config, net: nn.Module, description: Mapping[str, Any], total_steps: int) -> Classifier:
+    return Classifier(
+        net,
+        class_names=description["class_names"],
+        mean=description["mean"],
+        std=description["std"],
+        make_optimizer=group("optimizer", config.optimizer),
+        make_schedule=partial(group("scheduler", config.scheduler), total_steps=total_steps),
+        label_smoothing=config.label_smoothing,
+        description=description,
+    )
+
+
+def _copy_weights(path: Path, module: Classifier) -> None:
+    """Fine-tuning: all weights that fit; a head for other classes stays fresh. Anything else that differs is refused."""
+    saved, own = read_checkpoint(path)["state_dict"], module.state_dict()
+    differing = [
+        name for name in {**saved, **own} if name not in saved or name not in own or saved[name].shape != own[name].shape
+    ]
+    beyond_head = sorted(name for name in differing if not name.startswith("network.head."))
+    if beyond_head:
+        raise CheckpointError(
+            f"error: {path} holds another network: {len(beyond_head)} entries differ, first {beyond_head[0]}\n"
+            f"  fix:   use the model, norm and image size that it was trained with"
+        )
+    module.load_state_dict({**own, **{name: saved[name] for name in saved if name not in differing}})
+    kept = f"; the head for {len(module.class_names)} classes starts fresh" if differing else ""
+    print(f"weights  from {path}{kept}")
+
+
+def _init_seed(config: Config) -> int:
+    return config.seed if config.init_seed is None else config.init_seed
+
+
+# --------------------------------------------------------------------------------------------------------------- trainer
+def total_steps(config: Config, batches_per_epoch: int) -> int:
+    """Optimizer steps of the whole training, as Lightning will count them."""
+    trainer = config.trainer
+    limit = trainer.limit_train_batches
+    batches = min(limit, batches_per_epoch) if isinstance(limit, int) else int(batches_per_epoch * limit)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+    return min(steps, trainer.max_steps or steps)
+
+
+def check_machine(config: Config) -> str:
+    """Refuse what this machine cannot do; else one line on what was chosen and why."""
+    trainer = config.trainer
+    has_gpu = torch.cuda.is_available()
+    wants_gpu = trainer.accelerator == "gpu" or (trainer.accelerator == "auto" and has_gpu)
+    if trainer.accelerator == "gpu" and not has_gpu:
+        raise ConfigError("error: trainer.accelerator = gpu, but torch sees no GPU here\n  fix:   trainer=cpu")
+    if trainer.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("error: trainer.accelerator = mps, but torch sees no Apple GPU here\n  fix:   trainer=cpu")
+    if trainer.precision == "16-mixed" and not wants_gpu:
+        raise ConfigError(
+            "error: trainer.precision = 16-mixed needs a GPU, and training runs on the CPU here\n"
+            "  fix:   trainer.precision=bf16-mixed   or   trainer.precision=32-true"
+        )
+    if trainer.sync_batchnorm and not wants_gpu:
+        raise ConfigError("error: trainer.sync_batchnorm works on GPUs only\n  fix:   trainer.sync_batchnorm=false")
+    if wants_gpu and trainer.precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
+        raise ConfigError("error: this GPU has no bfloat16\n  fix:   trainer.precision=16-mixed")
+    if wants_gpu and isinstance(trainer.devices, int) and trainer.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"error: trainer.devices = {trainer.devices}, but this machine has {torch.cuda.device_count()} GPU(s)"
+        )
+    device = torch.cuda.get_device_name() if wants_gpu else f"CPU with {torch.get_num_threads()} threads"
+    why = "as asked" if trainer.accelerator != "auto" else ("a GPU is there" if has_gpu else "torch sees no GPU")
+    return f"{device} ({why}), precision {trainer.precision}"
+
+
+def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
+    """Lightning's Trainer for one run in `folder`."""
+    options = config.trainer.options()
+    options["max_steps"] = -1 if options["max_steps"] is None else options["max_steps"]
+    extra: list[Callback] = [*callbacks, *checkpoint_callbacks(folder / "checkpoints")]
+    stopping = config.early_stopping
+    if stopping.patience is not None:
+        extra.append(EarlyStopping("val/loss", patience=stopping.patience, min_delta=stopping.min_delta))
+    return Trainer(
+        **options,
+        default_root_dir=folder,
+        logger=list(loggers),
+        callbacks=extra,
+        plugins=[DurableCheckpointIO()],
+        enable_progress_bar=False,  # training.progress has its own
+        use_distributed_sampler=False,  # data.loader shards itself
+        num_sanity_val_steps=0,  # build.check_forward and the first validation do
+    )

@@ -1,0 +1,343 @@
+"""The schema: what a composed configuration may say. Types, bounds, units and cross-checks; no defaults.
+
+Defaults have one owner each: run-level values in `configs/*.yaml`, options of the switches in `catalog.py`.
+Imports neither torch nor lightning, so a wrong value is answered in about half a second. `validate` reports all
+problems at once, each as rule, value given, where it came from and what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Union
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import create_model as create_pydantic_model
+from pydantic_core import PydanticCustomError
+
+from .catalog import GROUPS, SWITCHES, Option, Strategy
+from .errors import ConfigError
+from .mistakes import explain, message
+
+CUSTOM = "custom"  # the tag of a switch set to an import path, `my_lab.inits:mine`
+
+
+class Section(BaseModel):
+    """A mapping with exactly these keys. Strict: `true` is no number and `2.5` no integer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def options(self) -> dict[str, Any]:
+        """All keys but `name`, as keyword arguments for the callable that `name` stands for."""
+        return {key: value for key, value in self.model_dump().items() if key != "name"}
+
+
+def one_of(*choices: str) -> Any:
+    """A text that must be one of `choices`."""
+
+    def check(value: str) -> str:
+        if value not in choices:
+            raise PydanticCustomError("one_of", "must be one of {choices}", {"choices": ", ".join(choices)})
+        return value
+
+    return Annotated[str, AfterValidator(check)]
+
+
+def _share_or_count(value: object) -> object:
+    """Lightning's `limit_*_batches`: a float is a share of the batches, an integer their number."""
+    is_share = isinstance(value, float) and 0 < value <= 1
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not (is_share or is_count):
+        raise PydanticCustomError("share_or_count", "must be a share in (0, 1] like 0.5, or a number of batches >= 1")
+    return value
+
+
+def _count_or_auto(value: object) -> object:
+    if value != "auto" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise PydanticCustomError("count_or_auto", "must be auto or an integer >= 1")
+    return value
+
+
+def _flag_or_warn(value: object) -> object:
+    if not isinstance(value, bool) and value != "warn":
+        raise PydanticCustomError("flag_or_warn", "must be true, false or warn")
+    return value
+
+
+def _given(value: object) -> object:
+    if value is None:
+        raise PydanticCustomError("not_given", "must be given")
+    return value
+
+
+def _inside_runs_dir(value: str) -> str:
+    """A run name is a folder below `runs_dir`; a sweep's runs are one deeper, `sweep/point`."""
+    parts = value.split("/")
+    if "\0" in value or any(part in ("", ".", "..") or len(part.encode()) > 200 for part in parts):
+        raise PydanticCustomError("run_name", "must be a folder name below runs_dir, each part at most 200 bytes")
+    return value
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+ShareOrCount = Annotated[int | float, BeforeValidator(_share_or_count)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+# ------------------------------------------------------------------------------------------------- fixed sections
+class DataConfig(Section):
+    name: one_of(*GROUPS["data"])
+    dir: Annotated[Text, BeforeValidator(_given)]
+    batch_size: Annotated[int, Field(ge=1)]
+    eval_batch_size: Annotated[int, Field(ge=1)]
+    val_fraction: Annotated[float, Field(gt=0, le=0.5)]
+    split_seed: Seed
+    augment: one_of(*GROUPS["augment"])
+    drop_last: bool
+    limit_train_images: Annotated[int, Field(ge=2)] | None
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None
+    download_deadline: Annotated[float, Field(gt=0)]
+
+
+class TrainerConfig(Section):
+    accelerator: one_of("auto", "cpu", "gpu", "mps")
+    devices: Annotated[int | str, BeforeValidator(_count_or_auto)]
+    strategy: one_of("auto", "ddp")
+    num_nodes: Annotated[int, Field(ge=1)]
+    precision: one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+    max_epochs: Annotated[int, Field(ge=1)]
+    max_steps: Annotated[int, Field(ge=1)] | None
+    gradient_clip_val: Annotated[float, Field(gt=0)] | None
+    gradient_clip_algorithm: one_of("norm", "value")
+    accumulate_grad_batches: Annotated[int, Field(ge=1)]
+    val_check_interval: Annotated[float, Field(gt=0, le=1)]
+    check_val_every_n_epoch: Annotated[int, Field(ge=1)]
+    log_every_n_steps: Annotated[int, Field(ge=1)]
+    limit_train_batches: ShareOrCount
+    limit_val_batches: ShareOrCount
+    limit_test_batches: ShareOrCount
+    deterministic: Annotated[bool | str, BeforeValidator(_flag_or_warn)]
+    benchmark: bool | None
+    detect_anomaly: bool
+    sync_batchnorm: bool
+    profiler: one_of("simple", "advanced") | None
+    enable_model_summary: bool
+
+
+class WandbConfig(Section):
+    project: Text
+    entity: Text | None
+    group: Text | None
+    tags: list[str]
+    notes: str | None
+    mode: one_of("auto", "online", "offline", "disabled")
+
+
+class MonitorConfig(Section):
+    enabled: bool
+    every_n_steps: Annotated[int, Field(ge=1)]
+
+
+class EarlyStoppingConfig(Section):
+    patience: Annotated[int, Field(ge=1)] | None
+    min_delta: Annotated[float, Field(ge=0)]
+
+
+# ------------------------------------------------------------------------------- sections made from the catalog
+def _field(option: Option) -> Any:
+    """The pydantic type of a catalog option."""
+    if option.choices:
+        checked: Any = one_of(*option.choices)
+    else:
+        number = Field(gt=option.above, ge=option.minimum, le=option.maximum, lt=option.below)
+        checked = {int: Annotated[int, number], float: Annotated[float, number], bool: bool, str: str}.get(option.type)
+        if option.type is list:
+            checked = list[Annotated[float, number]]
+    return checked
+
+
+def _switch_field(family: str, name: str, key: str, strategy: Strategy | None) -> Any:
+    """An option of a switch: null is replaced by the catalog's default; foreign to this strategy: must be null."""
+    if strategy is None or key not in strategy.options:
+
+        def refuse(value: object) -> None:
+            if value is not None:
+                raise PydanticCustomError("unused", "is not used by {owner}; remove it", {"owner": f"{family}={name}"})
+
+        return Annotated[None, BeforeValidator(refuse)]
+    option = strategy.options[key]
+    return Annotated[_field(option) | None, AfterValidator(lambda value: option.default if value is None else value)]
+
+
+def _switch_type(family: str) -> Any:
+    keys = sorted({key for strategy in SWITCHES[family].values() for key in strategy.options})
+    members = []
+    for name, strategy in [*SWITCHES[family].items(), (CUSTOM, None)]:
+        fields: Any = {key: (_switch_field(family, name, key, strategy), ...) for key in keys}
+        members.append(Annotated[create_pydantic_model(name, __base__=Section, name=(str, ...), **fields), Tag(name)])
+    return Annotated[Union[tuple(members)], _by_name(SWITCHES[family])]  # noqa: UP007
+
+
+def _group_type(family: str) -> Any:
+    members = []
+    for name, strategy in GROUPS[family].items():
+        fields: Any = {key: (_field(option), ...) for key, option in strategy.options.items()}
+        members.append(Annotated[create_pydantic_model(name, __base__=Section, name=(str, ...), **fields), Tag(name)])
+    return Annotated[Union[tuple(members)], _by_name(GROUPS[family])]  # noqa: UP007
+
+
+def _by_name(family: Mapping[str, Strategy]) -> Discriminator:
+    """Picks the member of a union by the mapping's `name`."""
+
+    def tag(value: Any) -> str | None:
+        name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+        if name in family:
+            return str(name)
+        module, _, attribute = str(name).partition(":")
+        return CUSTOM if module and attribute.isidentifier() else None
+
+    return Discriminator(tag)
+
+
+class Config(Section):
+    """The whole run. Attribute access mirrors the keys of `configs/train.yaml`."""
+
+    data: DataConfig
+    model: _group_type("model")
+    optimizer: _group_type("optimizer")
+    scheduler: _group_type("scheduler")
+    init: _switch_type("init")
+    norm: _switch_type("norm")
+    activation: _switch_type("activation")
+    seed: Seed
+    init_seed: Seed | None
+    run_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None
+    runs_dir: Text
+    ckpt_path: Text | None
+    init_from: Text | None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    logger: one_of("wandb", "csv", "none")
+    wandb: WandbConfig
+    trainer: TrainerConfig
+    monitor: MonitorConfig
+    early_stopping: EarlyStoppingConfig
+    threads: Annotated[int, Field(ge=1)] | None
+
+
+# ----------------------------------------------------------------------------------------------------- validation
+def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> Config:
+    """The checked configuration.
+
+    Args:
+        raw: The composed configuration as plain containers.
+        given: For each key that was set by hand, where: `{"model.depth": "command line"}`.
+
+    Raises:
+        ConfigError: All problems at once, in words.
+    """
+    given = given or {}
+    try:
+        config = Config.model_validate(expand_switches(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(problem, raw, given, known_keys()) for problem in error.errors())) from None
+    problems = [message(key, rule, given, fixes) for key, rule, fixes in _contradictions(config)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def expand_switches(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """`init: he_normal`, as a YAML file may write it, becomes the full mapping with every option null."""
+    full = dict(raw)
+    for family, strategies in SWITCHES.items():
+        value = full.get(family)
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, dict):
+            unset = {key: None for strategy in strategies.values() for key in strategy.options}
+            full[family] = unset | value
+    return full
+
+
+@cache
+def known_keys() -> frozenset[str]:
+    """Every key that can be set on a command line, dotted."""
+    return frozenset({*_keys_of_config(), *GROUPS.keys() - {"augment"}, "experiment", "debug"})
+
+
+def _keys_of_config() -> Iterator[str]:
+    for section, info in Config.model_fields.items():
+        yield section
+        family = SWITCHES.get(section) or (GROUPS.get(section) if section != "data" else None)
+        if family:
+            yield f"{section}.name"
+            yield from (f"{section}.{key}" for strategy in family.values() for key in strategy.options)
+        elif isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from (f"{section}.{key}" for key in info.annotation.model_fields)
+
+
+# ---------------------------------------------------------------------------------------------------- cross-checks
+def _contradictions(config: Config) -> Iterator[tuple[str, str, list[str]]]:
+    """Values that are fine alone and wrong together: key, rule, fixes."""
+    data, trainer = config.data, config.trainer
+    if config.model.name == "resnet" and (config.model.depth - 2) % 6:
+        lower = config.model.depth - (config.model.depth - 2) % 6
+        yield (
+            "model.depth",
+            f"model.depth = {config.model.depth} is not allowed (a CIFAR ResNet has 6n+2 layers)",
+            [f"model.depth={max(lower, 8)}", f"model.depth={lower + 6}"],
+        )
+    if config.norm.name == "group":
+        yield from _group_norm_divides(config)
+    if config.scheduler.name == "step" and config.scheduler.milestones != sorted(set(config.scheduler.milestones)):
+        yield "scheduler.milestones", "scheduler.milestones must rise", ["scheduler.milestones=[0.5,0.75]"]
+    if config.ckpt_path and config.init_from:
+        yield "init_from", "ckpt_path continues a run and init_from starts a new one: give one of them", []
+    if data.image_size and data.name != "image_folder":
+        yield "data.image_size", f"data.image_size is used by data=image_folder alone, not by data={data.name}", []
+    if trainer.accelerator == "cpu" and trainer.precision == "16-mixed":
+        yield (
+            "trainer.precision",
+            "trainer.precision = 16-mixed needs a GPU (fp16 has no fast or safe path on a CPU)",
+            ["trainer.precision=bf16-mixed", "trainer.precision=32-true"],
+        )
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        yield "trainer.sync_batchnorm", "trainer.sync_batchnorm works on GPUs only", ["trainer.sync_batchnorm=false"]
+    if config.scheduler.name == "plateau" and trainer.check_val_every_n_epoch > 1:
+        yield (
+            "trainer.check_val_every_n_epoch",
+            "scheduler=plateau looks at val/loss after every epoch: it needs trainer.check_val_every_n_epoch = 1",
+            ["trainer.check_val_every_n_epoch=1"],
+        )
+    yield from _batch_shares(config)
+
+
+def _group_norm_divides(config: Config) -> Iterator[tuple[str, str, list[str]]]:
+    """Widths of later stages are multiples of the first, so dividing the first is enough."""
+    key = "hidden_size" if config.model.name == "lstm" else "width"
+    width, groups = getattr(config.model, key), config.norm.groups
+    if width % groups:
+        divisor = max(n for n in range(1, groups) if width % n == 0)
+        yield (
+            "norm.groups",
+            f"norm.groups = {groups} does not divide model.{key} = {width}",
+            [f"norm.groups={divisor}", f"model.{key}={width - width % groups + groups}"],
+        )
+
+
+def _batch_shares(config: Config) -> Iterator[tuple[str, str, list[str]]]:
+    data, trainer = config.data, config.trainer
+    processes = (trainer.devices if isinstance(trainer.devices, int) else 1) * trainer.num_nodes
+    if data.batch_size % processes:
+        yield (
+            "data.batch_size",
+            f"data.batch_size = {data.batch_size} is the global batch and cannot be shared evenly by {processes} processes",
+            [f"data.batch_size={-(-data.batch_size // processes) * processes}"],
+        )
+    elif config.norm.name == "batch" and data.batch_size // processes == 1:
+        yield (
+            "data.batch_size",
+            "norm=batch needs at least 2 images per process: one has no variance",
+            [f"data.batch_size={2 * processes}", "norm=group"],
+        )
+
+

@@ -1,0 +1,1 @@
+"""Where images come from, how they are checked, split, augmented and served in whole batches."""

@@ -1,0 +1,133 @@
+"""The LightningDataModule over images in memory. A fork with big data writes an ordinary one with DataLoaders instead;
+nothing outside this folder assumes tensors in memory (a test trains from a DataLoader).
+"""
+
+from __future__ import annotations
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from ..errors import DataError
+from ..randomness import permutation
+from .augmentation import Augmentation
+from .loader import ImageLoader
+from .sources import ImageSet
+from .splits import stratified_split
+
+
+class ImageDataModule(LightningDataModule):
+    """Train, validation and test loaders over one `ImageSet`.
+
+    Args:
+        image_set: The images; its test split is the test set.
+        batch_size: Images of a global training batch.
+        eval_batch_size: Images of a validation or test batch.
+        val_fraction: Share of train cut off for validation, of every class.
+        split_seed: Decides which.
+        seed: Decides the order and the augmentation.
+        augment: Applied to training batches.
+        drop_last: Leave out the last partial training batch.
+        limit_train_images: Keep only this many training images, before validation is cut off; None: all.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        val_fraction: float,
+        split_seed: int,
+        seed: int,
+        augment: Augmentation,
+        drop_last: bool,
+        limit_train_images: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_set = image_set
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.augment = augment
+        self.drop_last = drop_last
+        pool = torch.arange(len(image_set.train_labels))
+        if limit_train_images is not None and limit_train_images < len(pool):
+            pool = permutation(len(pool), split_seed, "limit")[:limit_train_images].sort().values
+        kept, cut = stratified_split(image_set.train_labels[pool], val_fraction, split_seed)
+        self.train_indices, self.val_indices = pool[kept], pool[cut]
+        if drop_last and len(self.train_indices) < batch_size:
+            raise DataError(
+                f"error: {len(self.train_indices)} training images do not fill one batch of {batch_size}\n"
+                f"  fix:   data.batch_size={max(len(self.train_indices) // 2, 1)}   or   data.drop_last=false"
+            )
+        self.mean, self.std = channel_statistics(image_set.train_images[self.train_indices])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.image_set.train_images.shape[1:]
+        return channels, height, width
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.image_set.class_names
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches of one epoch, as the loader serves them."""
+        whole, rest = divmod(len(self.train_indices), self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    @property
+    def last_batch_size(self) -> int:
+        """Images of the smallest training batch."""
+        rest = len(self.train_indices) % self.batch_size
+        return self.batch_size if self.drop_last or not rest else rest
+
+    def train_dataloader(self) -> ImageLoader:
+        images, labels = self._select(self.train_indices)
+        return self._loader(images, labels, self.batch_size, training=True)
+
+    def val_dataloader(self) -> ImageLoader:
+        images, labels = self._select(self.val_indices)
+        return self._loader(images, labels, self.eval_batch_size, training=False)
+
+    def test_dataloader(self) -> ImageLoader:
+        return self._loader(self.image_set.test_images, self.image_set.test_labels, self.eval_batch_size, training=False)
+
+    def _select(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.image_set.train_images[indices], self.image_set.train_labels[indices]
+
+    def _loader(self, images: Tensor, labels: Tensor, batch_size: int, training: bool) -> ImageLoader:
+        trainer = self.trainer
+        return ImageLoader(
+            images,
+            labels,
+            self.mean,
+            self.std,
+            batch_size,
+            order_seed=self.seed if training else None,
+            augment=self.augment if training else None,
+            drop_last=self.drop_last and training,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            device=trainer.strategy.root_device if trainer else "cpu",
+        )
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, pixel values in 0 … 1; float32 `[C]` each.
+
+    Summed exactly in integers, so that the result does not depend on the number of threads.
+    """
+    total = torch.zeros(images.shape[1], dtype=torch.int64)
+    squares = torch.zeros_like(total)
+    for chunk in images.split(4096):
+        values = chunk.to(torch.int32)
+        total += values.sum(dim=(0, 2, 3), dtype=torch.int64)
+        squares += (values * values).sum(dim=(0, 2, 3), dtype=torch.int64)
+    count = images.shape[0] * images.shape[2] * images.shape[3]
+    mean = total.double() / count
+    variance = (squares.double() / count - mean**2).clamp_min(1.0)  # at least one grey level: a constant channel is only shifted
+    return (mean / 255).float(), (variance.sqrt() / 255).float()

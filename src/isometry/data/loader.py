@@ -1,0 +1,96 @@
+"""Serves a data set held in memory as uint8, in whole batches: order, augmentation and normalisation on the batch.
+
+A per-sample pipeline of Python objects feeds a few thousand small images a second; indexing, shifting and scaling a
+whole batch as one tensor feeds tens of thousands. The order is a function of (seed, epoch), cut into global batches;
+each process takes its share of the same global batch, so the number of processes cannot change what is learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..randomness import derive, permutation
+from .augmentation import Augmentation
+
+
+class ImageLoader:
+    """Iterates over (images float32 `[B, C, H, W]`, labels int64 `[B]`), normalised per channel.
+
+    Args:
+        images: uint8 `[N, C, H, W]`; moved to `device` once.
+        labels: int64 `[N]`.
+        mean: float32 `[C]`, of pixel values in 0 … 1.
+        std: float32 `[C]`.
+        batch_size: Images of one global batch, over all processes.
+        order_seed: Shuffles and augments; None serves in order.
+        augment: What happens to a batch before normalisation; None: nothing.
+        drop_last: Leave out the last partial batch.
+        rank: Of this process.
+        world_size: Number of processes; rank r serves the images r, r + world_size, … of each global batch.
+        device: Where batches are made.
+    """
+
+    batch_sampler = None  # Lightning looks for it beside `sampler`
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        batch_size: int,
+        *,
+        order_seed: int | None = None,
+        augment: Augmentation | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.images = images.to(device)
+        self.labels = labels.to(device)
+        self.scale = (1 / (255 * std)).to(device).view(1, -1, 1, 1)
+        self.offset = (-mean / std).to(device).view(1, -1, 1, 1)
+        self.batch_size = batch_size
+        self.order_seed = order_seed
+        self.augment = augment
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> ImageLoader:
+        """Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch, on any kind of loader."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.images), self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.order()
+        for batch in range(len(self)):
+            share = order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
+            yield self.make_batch(share)
+
+    def order(self) -> Tensor:
+        """Indices of this epoch's images in the order they are served, over all processes; int64 `[N]`."""
+        if self.order_seed is None:
+            order = torch.arange(len(self.images))
+        else:
+            order = permutation(len(self.images), self.order_seed, "order", self.epoch)
+        return order.to(self.images.device)
+
+    def make_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch of the given images, as this epoch serves it."""
+        images = self.images[indices]
+        if self.augment is not None and self.order_seed is not None:
+            images = self.augment(images, derive(self.order_seed, "augment", self.epoch), indices)
+        return images.float().mul_(self.scale).add_(self.offset), self.labels[indices]

@@ -1,0 +1,38 @@
+"""JSON lines as a run's folder holds them: strict JSON, with NaN and infinities as texts that `float()` reads.
+
+Torch-free. A file is appended to line by line, so a kill tears at most its last line, which reading ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """One line, without its end: `{"step": 3, "grad_norm/total": "NaN"}`."""
+    return json.dumps(_plain(record), allow_nan=False)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file, up to the first torn line."""
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return
+            yield record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,1 @@
+"""The switches: initialisers, normalisation, activations, and the blocks made of them. Torch only."""

@@ -1,0 +1,125 @@
+"""From the words of a command line to a checked configuration. Hydra composes, `config.validate` judges.
+
+Two things Hydra does not do are done here first: keys are checked against the schema (so that `nrom=batch` is answered
+with `norm`, and not with the advice to append `+nrom`), and the switches are taken out and applied after composition,
+so that `init=orthogonal init.gain=2` works in any order, also over a YAML file that writes the bare name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .catalog import GROUPS, SWITCHES
+from .config import Config, expand_switches, known_keys, validate
+from .errors import ConfigError
+from .mistakes import CONFIG_DIR, unknown_key, unknown_name
+
+COMMAND_LINE = "command line"
+
+
+def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
+    """The checked configuration that `words`, such as `["model=resnet", "init=orthogonal"]`, stand for.
+
+    Raises:
+        ConfigError: Everything that is wrong, each problem with its fix.
+    """
+    overrides = [_parse(word) for word in words]
+    _check_keys(overrides, config_dir)
+    switches = [override for override in overrides if _family(override) in SWITCHES]
+    others = [override.input_line for override in overrides if _family(override) not in SWITCHES]
+    raw = _compose(others, config_dir)
+    raw = expand_switches(raw)
+    for override in switches:
+        family, _, option = str(override.key_or_group).partition(".")
+        raw[family][option or "name"] = override.value()
+    return validate(raw, {str(override.key_or_group): COMMAND_LINE for override in overrides})
+
+
+def values(words: Sequence[str]) -> dict[str, Any]:
+    """The keys and values of `words`, each key checked, without composing anything."""
+    overrides = [_parse(word) for word in words]
+    unknown = [unknown_key(str(o.key_or_group), COMMAND_LINE, known_keys()) for o in overrides if o.key_or_group not in known_keys()]
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    return {str(override.key_or_group): override.value() for override in overrides}
+
+
+def change(raw: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    """A stored configuration with a few keys set anew, checked again."""
+    changed = OmegaConf.create(dict(raw))
+    for key, value in given.items():
+        OmegaConf.update(changed, f"{key}.name" if key in {*GROUPS, *SWITCHES} else key, value)
+    plain = OmegaConf.to_container(changed)
+    assert isinstance(plain, dict)
+    return validate({str(key): value for key, value in plain.items()}, dict.fromkeys(given, COMMAND_LINE))
+
+
+def _family(override: Override) -> str:
+    return str(override.key_or_group).partition(".")[0]
+
+
+def _parse(word: str) -> Override:
+    if "=" not in word and not word.startswith("~"):
+        raise ConfigError(f"error: cannot read {word!r}\n  where: command line\n  fix:   write key=value, e.g. seed=2")
+    try:
+        override: Override = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        key, _, value = word.partition("=")
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(
+            f"error: cannot read {word!r} ({first_line})\n  where: command line\n"
+            f"  fix:   quote special characters, for the shell too:   '{key}=\"{value}\"'"
+        ) from None
+    if override.is_sweep_override():
+        raise ConfigError(
+            f"error: {word} lists several values, but one run takes one\n  where: command line\n"
+            f"  fix:   start one run for each value; for a list write {override.key_or_group}=[a,b]"
+        )
+    return override
+
+
+def _check_keys(overrides: Sequence[Override], config_dir: Path) -> None:
+    """Unknown keys and unknown files of a group, all at once, before Hydra sees them."""
+    problems = []
+    for override in overrides:
+        key = str(override.key_or_group)
+        if override.is_delete():
+            problems.append(f"error: ~{key}: no key can be removed\n  where: command line\n  fix:   {key}=null")
+        elif key not in known_keys():
+            problems.append(unknown_key(key, COMMAND_LINE, known_keys()))
+        elif (config_dir / key).is_dir():
+            problems += _check_group(key, override.value(), config_dir)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _check_group(group: str, name: Any, config_dir: Path) -> list[str]:
+    names = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+    if name is None or name in names:
+        return []
+    if group in GROUPS:
+        return [unknown_name(group, str(name), COMMAND_LINE)]
+    return [
+        f"error: {group} = {name} is not known\n  where: command line\n"
+        f"  fix:   files in configs/{group}: {', '.join(names)}"
+    ]
+
+
+def _compose(words: list[str], config_dir: Path) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
+            composed = compose("train", [word.lstrip("+") for word in words])
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"error: the configuration does not compose: {error}\n  where: configs") from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -1,0 +1,1 @@
+"""The training itself: the LightningModule, optimizers and schedules, checkpoints, loggers. Takes any `nn.Module`."""

@@ -1,0 +1,122 @@
+"""The LightningModule: any network from images to logits, trained by cross-entropy.
+
+It takes finished things, no configuration: a network, a function that makes the optimizer from named parameters and one
+that makes the schedule from the optimizer. `description` is plain data that travels in the checkpoint, so that
+`isometry.load` can build the same network again from the file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from .checkpoints import digest
+from .optimizers import NamedParameters
+
+MakeOptimizer = Callable[[NamedParameters], Optimizer]
+MakeSchedule = Callable[[Optimizer], list[dict[str, Any]]]
+
+
+class Classifier(LightningModule):
+    """Args:
+    network: Images `[B, C, H, W]` to logits `[B, K]`.
+    class_names: The K classes.
+    mean: Per channel, of pixel values in 0 … 1; what the training images were normalised with.
+    std: Per channel.
+    make_optimizer: From the network's named parameters.
+    make_schedule: From the optimizer.
+    label_smoothing: Share of the target spread evenly over all classes.
+    description: Plain containers, stored in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        class_names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        make_optimizer: MakeOptimizer,
+        make_schedule: MakeSchedule,
+        label_smoothing: float,
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.class_names = tuple(class_names)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.make_optimizer = make_optimizer
+        self.make_schedule = make_schedule
+        self.label_smoothing = label_smoothing
+        self.description = dict(description)
+        num_classes = len(self.class_names)
+        # One object a stage: a shared one would mix validation into test.
+        self.accuracies = nn.ModuleDict(
+            {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("val", "test")}
+        )
+        self.losses = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images float `[B, C, H, W]` to logits `[B, K]`."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    @torch.no_grad()
+    def predict(self, pictures: Tensor) -> Tensor:
+        """Class probabilities float32 `[B, K]` of new pictures, uint8 `[B, C, H, W]`; columns follow `class_names`."""
+        if pictures.dtype != torch.uint8 or pictures.dim() != 4 or pictures.shape[1] != len(self.mean):
+            raise ValueError(
+                f"predict needs uint8 pictures [B, {len(self.mean)}, H, W], "
+                f"got {pictures.dtype} {list(pictures.shape)}"
+            )
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        images = (pictures.float() / 255 - mean) / std
+        was_training = self.training
+        self.eval()
+        try:
+            parameter = next(self.network.parameters())
+            return self(images.to(parameter)).float().softmax(dim=1).cpu()
+        finally:
+            self.train(was_training)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        logits, labels, loss = self._shared_step(batch)
+        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+        self.log_dict({"train/loss": loss.detach(), "train/acc": accuracy})
+        self.log_dict({f"lr/{group['name']}": group["lr"] for group in self.trainer.optimizers[0].param_groups})
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        logits = self._evaluate(batch, "test")
+        self.confusion.update(logits, batch[1])
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+        logits, labels, loss = self._shared_step(batch)
+        self.accuracies[stage].update(logits, labels)
+        self.losses[stage].update(loss, weight=len(labels))
+        self.log_dict({f"{stage}/loss": self.losses[stage], f"{stage}/acc": self.accuracies[stage]}, on_epoch=True)
+        return logits
+
+    def _shared_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        images, labels = batch
+        logits = self(images).float()  # cross-entropy in float32, also under mixed precision
+        return logits, labels, F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.network.named_parameters())
+        return [optimizer], self.make_schedule(optimizer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["isometry"] = self.description | {"digest": digest(checkpoint["state_dict"])}

@@ -1,0 +1,116 @@
+"""Weights & Biases as a guest: it never asks, never stops a training, and its run ends in every exit path.
+
+Online with a key, else offline with one line that says how to look and how to upload. The run is started here and handed
+to Lightning's WandbLogger, which would set WANDB_MODE for the whole process and reuse a run that is still open.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+
+INIT_TIMEOUT = 30  # seconds a server may take to answer before the run goes offline
+FINISH_TIMEOUT = 60  # seconds the last upload may take
+
+
+def csv_logger(folder: Path) -> CSVLogger:
+    """`metrics.csv` in the run's folder."""
+    return CSVLogger(folder, name="", version="csv")
+
+
+def wandb_logger(
+    folder: Path,
+    *,
+    project: str,
+    name: str,
+    entity: str | None,
+    group: str | None,
+    tags: Sequence[str],
+    notes: str | None,
+    mode: str,
+    config: Mapping[str, Any],
+) -> tuple[WandbLogger | None, str]:
+    """A logger on a fresh run, and one line that says which mode and why. None where W&B does not start at all."""
+    chosen, reason = _choose_mode(mode)
+    if chosen == "disabled":
+        return None, f"W&B disabled ({reason})"
+    options = dict(
+        project=project, name=name, entity=entity, group=group, tags=list(tags), notes=notes, config=dict(config)
+    )
+    run, failure = _start(folder, chosen, options)
+    if run is None and chosen == "online":
+        chosen, reason = "offline", f"the server did not take the run: {failure}"
+        run, failure = _start(folder, chosen, options)
+    if run is None:
+        return None, f"W&B did not start ({failure}); the journal metrics.jsonl has every value"
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    run.define_metric("val/acc", summary="max")
+    return WandbLogger(experiment=run, project=project, save_dir=folder), _say(chosen, reason, run)
+
+
+def log_media(logger: WandbLogger, images: Mapping[str, Path]) -> None:
+    """PNG files as W&B images."""
+    import wandb
+
+    logger.experiment.log({key: wandb.Image(str(path)) for key, path in images.items()})
+
+
+def finish_wandb(logger: WandbLogger, exit_code: int) -> None:
+    """End the logger's run; a W&B that fails to finish is reported, not raised."""
+    try:
+        logger.experiment.finish(exit_code=exit_code)
+    except Exception as error:  # whatever W&B raises here, the training is done and its files are written
+        print(f"W&B did not finish cleanly ({error}); upload later: wandb sync {logger.save_dir}/wandb/*run*")
+
+
+def _choose_mode(mode: str) -> tuple[str, str]:
+    if mode != "auto":
+        return mode, f"wandb.mode={mode}"
+    wanted = os.environ.get("WANDB_MODE", "").lower()
+    if wanted in ("online", "offline", "disabled", "dryrun"):
+        return ("offline" if wanted == "dryrun" else wanted), f"WANDB_MODE={wanted}"
+    return ("online", "an API key was found") if _has_key() else ("offline", "no API key")
+
+
+def _has_key() -> bool:
+    """Whether W&B could log in without asking: an environment variable or a netrc entry."""
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return netrc.netrc(path).authenticators(urlparse(settings.base_url).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _start(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """A run, or None and the reason. Whatever W&B raises, training goes on without it."""
+    import wandb
+
+    settings = wandb.Settings(
+        init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT, silent=True, console="off", x_disable_stats=False
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            return wandb.init(dir=str(folder), mode=mode, settings=settings, reinit="create_new", **options), ""
+    except Exception as error:
+        return None, (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _say(mode: str, reason: str, run: Any) -> str:
+    if mode == "online":
+        return f"W&B online ({reason}): {run.url}"
+    place = Path(run.dir).parent
+    return f"W&B offline ({reason}); look: wandb leet {place}   upload: wandb sync {place}"

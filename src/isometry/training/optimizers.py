@@ -1,0 +1,104 @@
+"""Optimizers and learning-rate schedules.
+
+`optimizer(named_parameters, **options) -> Optimizer`, with two parameter groups: weights, which decay, and norms and
+biases, which do not (decaying a scale of 1 towards 0 shrinks every gradient below it).
+`schedule(optimizer, total_steps, **options) -> [lr_scheduler config]` in Lightning's form. `total_steps` comes from the
+data and the Trainer's limits, never from `trainer.estimated_stepping_batches`, which makes Lightning drop loader state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
+
+NamedParameters = Iterable[tuple[str, nn.Parameter]]
+
+
+def parameter_groups(named_parameters: NamedParameters, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups, `weights` (two axes or more) and `norms_and_biases`; empty ones are left out."""
+    trainable = [parameter for _, parameter in named_parameters if parameter.requires_grad]
+    groups = [
+        {"name": "weights", "params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
+        {"name": "norms_and_biases", "params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(named: NamedParameters, *, lr: float, weight_decay: float, beta1: float, beta2: float) -> Optimizer:
+    return AdamW(parameter_groups(named, weight_decay), lr=lr, betas=(beta1, beta2))
+
+
+def adam(named: NamedParameters, *, lr: float, weight_decay: float, beta1: float, beta2: float) -> Optimizer:
+    return Adam(parameter_groups(named, weight_decay), lr=lr, betas=(beta1, beta2))
+
+
+def sgd(named: NamedParameters, *, lr: float, weight_decay: float, momentum: float) -> Optimizer:
+    return SGD(parameter_groups(named, weight_decay), lr=lr, momentum=momentum, nesterov=momentum > 0)
+
+
+def rmsprop(named: NamedParameters, *, lr: float, weight_decay: float, momentum: float, smoothing: float) -> Optimizer:
+    return RMSprop(parameter_groups(named, weight_decay), lr=lr, momentum=momentum, alpha=smoothing)
+
+
+# ------------------------------------------------------------------------------------------------------------ schedules
+Factor = Callable[[int], float]
+
+
+def constant(optimizer: Optimizer, total_steps: int, *, warmup: float) -> list[dict[str, Any]]:
+    return _each_step(optimizer, lambda step: _warmup(step, warmup * total_steps))
+
+
+def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float) -> list[dict[str, Any]]:
+    start = warmup * total_steps
+    return _each_step(optimizer, lambda step: _warmup(step, start) * _half_cosine(step, start, total_steps))
+
+
+def onecycle(optimizer: Optimizer, total_steps: int, *, warmup: float) -> list[dict[str, Any]]:
+    peak, low = warmup * total_steps, 1 / 25
+
+    def factor(step: int) -> float:
+        rising = low + (1 - low) * (1 - _half_cosine(step, 0, peak)) if step < peak else 1.0
+        return rising * _half_cosine(step, peak, total_steps)
+
+    return _each_step(optimizer, factor)
+
+
+def step(
+    optimizer: Optimizer, total_steps: int, *, warmup: float, milestones: Sequence[float], factor: float
+) -> list[dict[str, Any]]:
+    def at(step: int) -> float:
+        passed = sum(step >= milestone * total_steps for milestone in milestones)
+        return float(_warmup(step, warmup * total_steps) * factor**passed)
+
+    return _each_step(optimizer, at)
+
+
+def plateau(
+    optimizer: Optimizer, total_steps: int, *, warmup: float, factor: float, patience: int
+) -> list[dict[str, Any]]:
+    schedulers: list[dict[str, Any]] = []
+    if warmup * total_steps >= 1:
+        rising = LinearLR(optimizer, start_factor=1e-3, total_iters=round(warmup * total_steps))
+        schedulers.append({"scheduler": rising, "interval": "step"})
+    falling = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+    return [*schedulers, {"scheduler": falling, "interval": "epoch", "monitor": "val/loss"}]
+
+
+def _each_step(optimizer: Optimizer, factor: Factor) -> list[dict[str, Any]]:
+    return [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
+
+def _warmup(step: int, steps: float) -> float:
+    """Linear from 1/steps to 1: the first step moves, too."""
+    return min(1.0, (step + 1) / steps) if steps > 0 else 1.0
+
+
+def _half_cosine(step: float, start: float, end: float) -> float:
+    """1 until `start`, then half a cosine to 0 at `end`."""
+    progress = min(max((step - start) / max(end - start, 1), 0.0), 1.0)
+    return (1 + math.cos(math.pi * progress)) / 2
