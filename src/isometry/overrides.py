@@ -7,6 +7,7 @@ so that `init=orthogonal init.gain=2` works in any order, also over a YAML file 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -119,6 +120,15 @@ def _compose(words: list[str], config_dir: Path) -> dict[str, Any]:
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
             composed = compose("train", [word.lstrip("+") for word in words])
         plain = OmegaConf.to_container(composed, resolve=True)
+    except ConfigCompositionException as error:
+        foreign = re.match(r"Could not override '([\w.]+)'", str(error))
+        if not foreign:
+            raise ConfigError(f"error: the configuration does not compose: {error}\n  where: configs") from None
+        key = foreign[1]
+        raise ConfigError(
+            f"error: unknown key {key}: the chosen {key.partition('.')[0]} does not have it\n  where: {COMMAND_LINE}\n"
+            f"  fix:   python train.py --cfg with the other words lists the keys there are"
+        ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"error: the configuration does not compose: {error}\n  where: configs") from None
     assert isinstance(plain, dict)

@@ -56,6 +56,11 @@ class ImageDataModule(LightningDataModule):
             pool = permutation(len(pool), split_seed, "limit")[:limit_train_images].sort().values
         kept, cut = stratified_split(image_set.train_labels[pool], val_fraction, split_seed)
         self.train_indices, self.val_indices = pool[kept], pool[cut]
+        if not len(self.val_indices):
+            raise DataError(
+                f"error: of {len(pool)} training images no class has two, so none is left for validation\n"
+                "  fix:   a larger data.limit_train_images, or more images"
+            )
         if drop_last and len(self.train_indices) < batch_size:
             raise DataError(
                 f"error: {len(self.train_indices)} training images do not fill one batch of {batch_size}\n"

@@ -6,6 +6,7 @@ a broken transfer counts as present ever after. Addresses and checksums are torc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -58,7 +59,8 @@ def _fetch(url: str, target: Path, md5: str, deadline: float) -> None:
     except OSError as error:
         raise ResourceError(f"error: cannot write {target}: {error.strerror}\n  fix:   data.dir=ANOTHER_FOLDER") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # absent, or a folder of its path is
+            partial.unlink()
 
 
 def _stream(url: str, partial: Path, deadline: float) -> str:

@@ -37,11 +37,13 @@ def parse_idx_prefix(content: bytes, name: str, axes: int) -> tuple[Tensor, byte
     """The first IDX array of `content` and the bytes behind it."""
     header = 4 + 4 * axes
     magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
-    if content[:4] != magic or len(content) < header:
+    if content[:4] != magic:
         raise DataError(
             f"error: {name} is not an IDX file of {axes} axes: it starts with {content[:4].hex() or 'nothing'}, "
             f"not {magic.hex()}; get the file again"
         )
+    if len(content) < header:
+        raise DataError(f"error: {name} is truncated: it ends within its header of {header} bytes; get the file again")
     shape = struct.unpack(f">{axes}i", content[4:header])
     size = math.prod(shape)
     if min(shape) <= 0 or len(content) < header + size:

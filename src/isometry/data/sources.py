@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, ResourceError
 from .download import download
 from .idx import check_labels, parse_idx, parse_idx_prefix
 from .splits import stratified_split
@@ -163,16 +163,20 @@ def _fetch_cifar(request: Request, published: Any, folder: Path, members: Sequen
         failures = download([published.url], archive, published.tgz_md5, time.monotonic() + request.deadline)
         if failures:
             raise _unreachable(published.__name__, failures, folder, [name for name, _ in members])
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
             for name, md5 in members:  # by name, so that a path in the archive cannot lead elsewhere
                 member = tar.extractfile(f"{published.base_folder}/{name}")
                 content = member.read() if member else b""
                 _check_md5(content, md5, f"{archive} ({name})")
                 (folder / name).write_bytes(content)
-    except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"error: cannot unpack {archive}: {error}; delete the file, it will be fetched again") from None
+    except OSError as error:
+        raise ResourceError(
+            f"error: cannot unpack {archive} into {folder}: {error.strerror}\n  fix:   data.dir=ANOTHER_FOLDER"
+        ) from None
 
 
 def _cifar_batch(folder: Path, name: str, md5: str, label_key: str) -> tuple[Tensor, Tensor]:
@@ -265,7 +269,7 @@ def _picture_reader(image_size: int | None) -> Callable[[Path], np.ndarray[Any, 
                 if image_size:
                     converted = converted.resize((image_size, image_size), Image.Resampling.BILINEAR)
                 return np.asarray(converted, dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"error: cannot read the picture {path}: {error}; repair or remove it") from None
 
     return read

@@ -1,0 +1,201 @@
+"""GradientMonitor against gradients known by hand: at the right hook, once a step, without changing the training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers.logger import DummyLogger
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from isometry import GradientMonitor
+from isometry.diagnostics.history import GradientRecord, History, LayerRecord, read_history
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The 'train_dataloader' does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:`trainer.init_module` cannot fully support",
+)
+
+
+class Fixed(LightningModule):
+    """Its gradients are the batch: ∂L/∂a = x[0], ∂L/∂b = x[1], whatever the weights are."""
+
+    def __init__(self, lr: float = 0.0) -> None:
+        super().__init__()
+        self.a, self.b, self.unused = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1)
+        self.lr = lr
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        x = batch[0].mean(dim=0)
+        return self.a.weight.sum() * x[0] + self.b.weight.sum() * x[1]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Collector(DummyLogger):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int | None, dict[str, Any]]] = []
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        self.rows.append((step, metrics))
+
+
+def fit(
+    monitor: GradientMonitor, batches: list[list[float]], module: LightningModule | None = None, **options: Any
+) -> Collector:
+    data = DataLoader(TensorDataset(torch.tensor(batches)), batch_size=1)
+    logger = Collector()
+    defaults: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    trainer = Trainer(
+        **{**defaults, **options},
+        logger=logger,
+        callbacks=[monitor],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module or Fixed(), data)
+    return logger
+
+
+def test_norms_of_each_layer_and_of_all() -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    fit(monitor, [[3.0, 4.0], [5.0, 12.0]])
+    assert [record.step for record in monitor.history] == [0, 1]
+    assert [record.total for record in monitor.history] == [5.0, 13.0]
+    assert monitor.history.records[1].layers == {"a": LayerRecord(5.0, 0, 0), "b": LayerRecord(12.0, 0, 0)}
+
+
+def test_a_layer_without_gradient_is_not_zero_but_absent() -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    fit(monitor, [[3.0, 0.0]])
+    assert monitor.history.records[0].layers["b"].norm == 0
+    assert "unused" not in monitor.history.records[0].layers
+
+
+def test_every_step_is_in_totals_and_logged_steps_are_the_first_and_each_nth() -> None:
+    monitor = GradientMonitor(every_n_steps=3)
+    fit(monitor, [[float(n), 0.0] for n in range(1, 9)])
+    assert [record.step for record in monitor.history] == [0, 2, 5]
+    assert [record.totals for record in monitor.history] == [[1.0], [2.0, 3.0], [4.0, 5.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "clip", "after"), [("norm", 2.5, 2.5), ("value", 3.5, math.hypot(3.0, 3.5)), ("norm", 9.0, 5.0)]
+)
+def test_before_and_after_clipping(algorithm: str, clip: float, after: float) -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    logger = fit(monitor, [[3.0, 4.0]], gradient_clip_val=clip, gradient_clip_algorithm=algorithm)
+    record = monitor.history.records[0]
+    assert record.total == 5.0  # moved to a hook after clipping, this would be `after`
+    assert record.total_clipped == pytest.approx(after, rel=1e-5)
+    assert record.clip_fraction == float(after < 5)
+    logged = logger.rows[0][1]
+    assert logged["grad_norm/total"] == 5.0
+    assert logged["grad_norm/total_clipped"] == pytest.approx(after, rel=1e-5)
+    assert logged["clip/coefficient"] == pytest.approx(after / 5, rel=1e-5)
+
+
+def test_clip_fraction_counts_all_steps_since_the_last_record() -> None:
+    monitor = GradientMonitor(every_n_steps=4)
+    fit(monitor, [[1.0, 0.0], [9.0, 0.0], [1.0, 0.0], [9.0, 0.0]], gradient_clip_val=5.0)
+    assert monitor.history.records[1].clip_fraction == pytest.approx(2 / 3)  # of the steps 1, 2, 3
+
+
+def test_accumulated_gradients_are_measured_once_a_step() -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    fit(monitor, [[2.0, 0.0], [4.0, 0.0], [6.0, 0.0], [8.0, 0.0]], accumulate_grad_batches=2)
+    assert [record.total for record in monitor.history] == [3.0, 7.0]  # means of two: not 1, 3, 3, 7
+
+
+def test_nan_and_infinity_are_located_and_not_dropped(tmp_path: Path) -> None:
+    monitor = GradientMonitor(every_n_steps=1, path=tmp_path / "gradients.jsonl")
+    logger = fit(monitor, [[math.nan, 4.0], [1.0, math.inf]])
+    first, second = monitor.history
+    assert math.isnan(first.total)
+    assert (first.layers["a"].nan, first.layers["b"].nan) == (1, 0)
+    assert second.layers["b"].inf == 1
+    assert second.total == math.inf
+    assert (logger.rows[0][1]["grad_norm/nan"], logger.rows[1][1]["grad_norm/inf"]) == (1, 1)
+    saved = read_history(tmp_path / "gradients.jsonl")
+    assert math.isnan(saved.records[0].total)
+    assert saved.records[1] == second
+
+
+def test_norms_of_1e_minus_30_are_not_zero() -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    fit(monitor, [[3e-30, 4e-30]])
+    assert monitor.history.records[0].total == pytest.approx(5e-30, rel=1e-6)
+
+
+def test_a_second_fit_measures_once_a_step() -> None:
+    monitor = GradientMonitor(every_n_steps=1)
+    module = Fixed()
+    fit(monitor, [[3.0, 4.0]], module)
+    fit(monitor, [[3.0, 4.0]], module)
+    assert [record.totals for record in monitor.history] == [[5.0], [5.0]]
+
+
+def test_tied_weights_count_once() -> None:
+    class Tied(Fixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b.weight = self.a.weight
+
+    monitor = GradientMonitor(every_n_steps=1)
+    fit(monitor, [[3.0, 4.0]], Tied())
+    record = monitor.history.records[0]
+    assert record.total == 7.0  # ∂L/∂w = 3 + 4
+    assert list(record.layers) == ["a"]
+
+
+def test_training_is_untouched() -> None:
+    """Same seed with and without the monitor: the same weights, bit for bit."""
+
+    class Net(Fixed):
+        def __init__(self) -> None:
+            torch.manual_seed(4)
+            super().__init__(lr=0.1)
+            self.net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 1))
+
+        def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+            loss: torch.Tensor = (self.net(batch[0]) - 1).pow(2).mean()
+            return loss
+
+    def weights(monitored: bool) -> list[torch.Tensor]:
+        module = Net()
+        data = DataLoader(TensorDataset(torch.arange(24.0).view(12, 2) / 24), batch_size=2)
+        callbacks = [GradientMonitor(every_n_steps=1)] if monitored else []
+        trainer = Trainer(
+            max_epochs=3, accelerator="cpu", logger=False, callbacks=callbacks, enable_checkpointing=False,  # type: ignore[arg-type]
+            enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=0.5,
+        )  # fmt: skip
+        torch.manual_seed(5)
+        trainer.fit(module, data)
+        return [parameter.detach() for parameter in module.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(True), weights(False), strict=True))
+
+
+def test_history_is_bounded_and_keeps_first_and_last() -> None:
+    history = History(capacity=64)
+    for step in range(10_000):
+        history.append(GradientRecord(step, 1.0, 1.0, [1.0], None, {}))
+    assert len(history) <= 64
+    assert history.records[0].step == 0
+    steps = [record.step for record in history]
+    assert steps == sorted(steps)
+
+
+def test_every_n_steps_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=">= 1, got 0"):
+        GradientMonitor(every_n_steps=0)

@@ -1,0 +1,146 @@
+"""The house rules that a reader relies on: who imports whom, and how large a piece may grow."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "isometry"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
+
+# Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
+BASICS = {"errors", "jsonl", "catalog"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "jsonl": set(),
+    "catalog": set(),
+    "mistakes": {"omegaconf", "pydantic_core"},
+    "config": {"mistakes", "pydantic", "pydantic_core"},
+    "overrides": {"config", "mistakes", "hydra", "omegaconf"},
+    "randomness": {"torch"},
+    "layers": {"randomness", "torch"},
+    "models": {"layers", "torch"},
+    "data": {"randomness", "torch", "torchvision", "pytorch_lightning", "numpy", "PIL"},
+    "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich"},
+    "diagnostics": {"torch", "pytorch_lightning"},
+    "diagnostics.history": set(),
+    "reports": {"diagnostics.history", "matplotlib", "numpy"},
+    "build": {"config", "models", "layers", "data", "training", "diagnostics", "torch", "pytorch_lightning"},
+    "run": {"build", "config", "data", "training", "diagnostics", "reports", "torch", "pytorch_lightning", "omegaconf"},
+    "cli": {"overrides", "run", "training", "omegaconf"},
+    "__init__": {"build", "diagnostics"},
+    "__main__": {"cli"},
+}
+LOCAL_ONLY = {"wandb": {"training/loggers.py"}, "matplotlib": {"reports/plots.py"}}
+
+
+def room(name: str) -> str:
+    """`training.loggers` lies in the room `training`; `diagnostics.history` is a room of its own."""
+    return name if name in MAY_IMPORT else name.partition(".")[0]
+
+
+def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
+    """(what is imported, whether inside a function): a room of ours, or the name of an outside library."""
+    package = module.split(".")[:-1] if not module.endswith("__init__") else module.split(".")[:-1]
+    tree = ast.parse(source)
+    inside = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], id(node) in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0], id(node) in inside
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((room(".".join([*base, str(name)])), id(node) in inside) for name in names)
+
+
+def violations(source: str, module: str) -> list[str]:
+    own = room(module)
+    allowed = MAY_IMPORT[own] | BASICS | {own}
+    known = set().union(*MAY_IMPORT.values()) | set(MAY_IMPORT)
+    found = []
+    for name, _ in imports(source, module):
+        top = "__init__" if name == "" else name
+        if top in known and top not in allowed and not (own.startswith(f"{top}.") or top.startswith(f"{own}.")):
+            found.append(f"{module} imports {top}")
+    return found
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_room_imports_only_what_it_may(path: Path) -> None:
+    assert violations(path.read_text(), module_name(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("layers.blocks", "from ..models import resnet"),
+        ("layers.blocks", "import pytorch_lightning"),
+        ("models.mlp", "from ..config import Config"),
+        ("training.classifier", "from ..models.mlp import MLP"),
+        ("diagnostics.history", "import torch"),
+        ("reports.plots", "from ..diagnostics.monitor import GradientMonitor"),
+        ("config", "import torch"),
+        ("data.loader", "from omegaconf import OmegaConf"),
+    ],
+)
+def test_a_planted_violation_is_found(module: str, line: str) -> None:
+    assert violations(line, module)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_wandb_and_matplotlib_are_imported_in_their_rooms_alone_inside_functions(path: Path) -> None:
+    for name, inside in imports(path.read_text(), module_name(path)):
+        if name in LOCAL_ONLY:
+            assert str(path.relative_to(PACKAGE)) in LOCAL_ONLY[name]
+            is_type_checking = "if TYPE_CHECKING" in path.read_text()
+            assert inside or is_type_checking
+
+
+def code_lines(path: Path) -> list[str]:
+    """Lines that are neither blank, comment nor docstring."""
+    text = path.read_text()
+    documented = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    lines = enumerate(text.splitlines(), 1)
+    return [line for number, line in lines if number not in documented and line.strip() and not line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_over_250_code_lines_and_no_function_over_40(path: Path) -> None:
+    assert len(code_lines(path)) <= 250
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            length = (node.end_lineno or 0) - node.lineno - docstring.count("\n")
+            assert length <= 45, f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert len(ast.get_docstring(ast.parse(path.read_text())) or "") > 40
+
+
+def test_the_folders_are_words_of_the_field() -> None:
+    folders = {path.parent.name for path in PACKAGE.rglob("*.py")} - {"isometry"}
+    assert folders == {"layers", "models", "data", "assets", "training", "diagnostics", "reports"}
+
+
+def test_nothing_looks_a_name_up_without_a_list() -> None:
+    for path in MODULES:
+        assert not re.search(r"getattr\((torch\.)?nn,", path.read_text()), path
+        assert "_target_" not in path.read_text(), path
