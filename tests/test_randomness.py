@@ -39,7 +39,10 @@ def test_derive_is_pinned() -> None:
 
 
 def test_derive_is_distinct_over_a_grid_and_fits_an_int64() -> None:
-    purposes, counters = ["order", "augment", "init", "order1", ""], [(), (0,), (1,), ("1",), (1, 0), (0, 1), (10,), ("",)]
+    purposes, counters = (
+        ["order", "augment", "init", "order1", ""],
+        [(), (0,), (1,), ("1",), (1, 0), (0, 1), (10,), ("",)],
+    )
     grid = list(itertools.product(range(-3, 40), purposes, counters))
     seeds = [derive(seed, purpose, *counter) for seed, purpose, counter in grid]
     assert len(set(seeds)) == len(grid)

@@ -10,8 +10,8 @@ import subprocess
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,17 @@ from .training.progress import TrainingProgress
 
 # Lightning announces devices and tips at this level; our own lines say what was chosen and why.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-# Lightning 2.6.6 on torch 2.15 trips over its own use of a torch class; nothing a user could do about it.
-warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", module="pytorch_lightning")
+
+
+@contextmanager
+def expected_warnings() -> Iterator[None]:
+    """Silences, by name, the two warnings of Lightning that tell a user of ours nothing."""
+    with warnings.catch_warnings():
+        # Lightning 2.6.6 on torch 2.15 trips over its own use of a torch class.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # A continued run keeps its folder.
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
+        yield
 
 
 def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -50,7 +59,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     say("machine", build.check_machine(config))
     folder = make_folder(config)
     try:
-        return _train_in(folder, config, overrides)
+        with expected_warnings():
+            return _train_in(folder, config, overrides)
     except IsometryError:
         raise
     except Exception:
@@ -171,16 +181,25 @@ def evaluate(config: Config, place: str) -> dict[str, Any]:
             f"the data has {len(images.class_names)} ({', '.join(images.class_names[:3])} …)"
         )
     data = build.datamodule(config, images)
-    data.mean, data.std = torch.tensor(module.mean), torch.tensor(module.std)
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    options = {"accelerator": config.trainer.accelerator, "precision": config.trainer.precision}
-    trainer = Trainer(**options, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    result = {**trainer.test(module, datamodule=data, verbose=False)[0], "checkpoint": str(path)}
+    data.mean, data.std = torch.tensor(module.mean), torch.tensor(module.std)  # as it was trained
+    trainer = Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        limit_test_batches=config.trainer.limit_test_batches,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with expected_warnings():
+        result = {**trainer.test(module, datamodule=data, verbose=False)[0], "checkpoint": str(path)}
+    target = (path.parent.parent if path.parent.name == "checkpoints" else path.parent) / "evaluation.json"
     try:
-        (folder / "evaluation.json").write_text(json.dumps(result, indent=1))
+        target.write_text(json.dumps(result, indent=1))
     except OSError as error:
-        raise ResourceError(f"error: cannot write {folder / 'evaluation.json'}: {error.strerror}") from None
-    say("result", f"test accuracy {result['test/acc']:.2%}, in {folder / 'evaluation.json'}")
+        raise ResourceError(f"error: cannot write {target}: {error.strerror}") from None
+    say("result", f"test accuracy {result['test/acc']:.2%}, in {target}")
     return result
 
 
@@ -192,20 +211,20 @@ def say(topic: str, line: str) -> None:
 def make_folder(config: Config) -> Path:
     """The run's folder, new or empty; a run that is there is never written over, except by its own continuation.
 
+    Continuing a run's folder stays in it, unless another `run_name` is given.
+
     Raises:
         CheckpointError: The folder holds a run.
         ResourceError: It cannot be written.
     """
-    folder = Path(config.runs_dir).expanduser() / (config.run_name or _default_name(config))
-    if config.run_name is None:
-        for number in range(2, 1000):
-            if not folder.exists():
-                break
-            folder = folder.with_name(f"{_default_name(config)}-{number}")
-    continues = config.ckpt_path and folder.resolve() in [Path(config.ckpt_path).resolve(), *Path(config.ckpt_path).resolve().parents]
+    continued = Path(config.ckpt_path).expanduser() if config.ckpt_path else None
+    if continued and continued.is_dir() and config.run_name is None:
+        folder = continued
+    else:
+        folder = _fresh_name(Path(config.runs_dir).expanduser(), config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not continues:
+        if any(folder.iterdir()) and not (continued and continued.resolve() == folder.resolve()):
             raise CheckpointError(
                 f"error: {folder} already holds a run\n"
                 f"  fix:   another run_name   or   ckpt_path={folder} to continue it"
@@ -217,6 +236,17 @@ def make_folder(config: Config) -> Path:
         raise ResourceError(
             f"error: cannot write into {folder}: {error.strerror}\n  fix:   runs_dir=A_FOLDER_YOU_MAY_WRITE"
         ) from None
+    return folder
+
+
+def _fresh_name(runs_dir: Path, config: Config) -> Path:
+    """`run_name` if there is one, else time and a readable slug, numbered when two runs start in the same second."""
+    if config.run_name:
+        return runs_dir / config.run_name
+    folder, number = runs_dir / _default_name(config), 1
+    while folder.exists():
+        number += 1
+        folder = runs_dir / f"{_default_name(config)}-{number}"
     return folder
 
 

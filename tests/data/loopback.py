@@ -33,7 +33,7 @@ class Reply:
 
 
 class Loopback(ThreadingHTTPServer):
-    """Serves `replies`, keeps the paths asked for in `asked`. A context manager that lets hanging requests go at its end."""
+    """Serves `replies` and keeps the paths asked for in `asked`; leaving the context lets hanging requests go."""
 
     daemon_threads = False  # so that leaving the context waits for them
 
@@ -62,7 +62,7 @@ class Loopback(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Loopback
 
-    def do_GET(self) -> None:  # noqa: N802 (the name http.server calls)
+    def do_GET(self) -> None:
         path = self.path.removeprefix("/")
         self.server.asked.append(path)
         reply = self.server.replies.get(path, Reply(status=404))

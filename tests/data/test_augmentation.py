@@ -24,7 +24,7 @@ def pictures(count: int, shape: tuple[int, int, int] = (3, 12, 10)) -> Tensor:
     return torch.randint(1, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-# --------------------------------------------------------------------------- the slow reference: one picture, nested lists
+# ------------------------------------------------------------------------ the slow reference: one picture, nested lists
 Picture = list[list[list[int]]]
 
 
@@ -49,7 +49,8 @@ def erased(picture: Picture, middle_y: int, middle_x: int) -> Picture:
         return not (-4 <= y - middle_y <= 3 and -4 <= x - middle_x <= 3)
 
     return [
-        [[value if keep(y, x) else 0 for x, value in enumerate(row)] for y, row in enumerate(plane)] for plane in picture
+        [[value if keep(y, x) else 0 for x, value in enumerate(row)] for y, row in enumerate(plane)]
+        for plane in picture
     ]
 
 
@@ -85,7 +86,7 @@ def test_the_reference_tells_the_augmentations_apart() -> None:
     assert sum(torch.equal(first, second) for first in results for second in results) == len(ALL)
 
 
-# ------------------------------------------------------------------------------------------------- what holds for all
+# --------------------------------------------------------------------------------------------------- what holds for all
 def test_none_hands_back_the_very_images() -> None:
     images = pictures(3)
     assert none(images, KEY, torch.arange(3)) is images
@@ -140,7 +141,7 @@ def test_all_channels_move_together(augment: Augmentation) -> None:
     assert torch.equal(found, augment(grey, KEY, torch.arange(20)).expand(-1, 3, -1, -1))
 
 
-# ---------------------------------------------------------------------------------------------- how often, how far, how much
+# ----------------------------------------------------------------------------------------- how often, how far, how much
 def places_of_a_dot(augment: Augmentation, count: int) -> Tensor:
     """Where a single bright pixel at (20, 20) of 41×41 lands, `[count, 2]`."""
     images = torch.zeros(count, 1, 41, 41, dtype=torch.uint8)

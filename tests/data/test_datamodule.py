@@ -49,7 +49,7 @@ def numbers(data: ImageDataModule, loader: ImageLoader) -> list[int]:
     return (pixels[:, 0, 0, 0] * 256 + pixels[:, 0, 0, 1]).tolist()
 
 
-# --------------------------------------------------------------------------------------------------------------- the splits
+# ----------------------------------------------------------------------------------------------------------- the splits
 def test_train_and_validation_are_disjoint_and_together_the_training_set() -> None:
     data = make()
     train, val = (numbers(data, loader) for loader in (data.train_dataloader(), data.val_dataloader()))
@@ -67,7 +67,9 @@ def test_the_test_set_is_the_published_one_in_its_order(changes: dict[str, Any])
 
 def test_validation_is_served_whole_in_order_and_unaugmented_whatever_train_does() -> None:
     plain, other = make(), make(augment=crop_flip, drop_last=True, seed=9)
-    assert numbers(plain, plain.val_dataloader()) == numbers(other, other.val_dataloader()) == plain.val_indices.tolist()
+    assert (
+        numbers(plain, plain.val_dataloader()) == numbers(other, other.val_dataloader()) == plain.val_indices.tolist()
+    )
 
 
 def test_the_cut_is_the_stratified_split_of_its_own_seed() -> None:
@@ -92,7 +94,7 @@ def test_augmentation_changes_training_batches() -> None:
     assert not torch.equal(plain, augmented)
 
 
-# -------------------------------------------------------------------------------------------------------- fewer images
+# --------------------------------------------------------------------------------------------------------- fewer images
 @pytest.mark.parametrize("limit", [8, 50, 199])
 def test_a_limit_keeps_so_many_images_before_validation_is_cut(limit: int) -> None:
     data = make(limit_train_images=limit)
@@ -140,7 +142,7 @@ def test_both_fixes_of_that_error_work() -> None:
     assert make(batch_size=180, drop_last=True).batches_per_epoch == 1  # exactly one batch is enough
 
 
-# ------------------------------------------------------------------------------------------------------- what others plan by
+# -------------------------------------------------------------------------------------------------- what others plan by
 @pytest.mark.parametrize("batch_size", [1, 16, 60, 180, 500])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_batches_and_the_smallest_batch_are_those_served(batch_size: int, drop_last: bool) -> None:
@@ -163,7 +165,7 @@ def test_shape_and_class_names_are_those_of_the_images() -> None:
     assert make().class_names == ("a", "b", "c", "d")
 
 
-# --------------------------------------------------------------------------------------------------------------- statistics
+# ----------------------------------------------------------------------------------------------------------- statistics
 @pytest.mark.parametrize("count", [1, 100, 5000])  # 5000: more than one chunk
 def test_statistics_are_numpys_in_double_precision(count: int) -> None:
     generator = torch.Generator().manual_seed(count)
@@ -211,7 +213,7 @@ def test_statistics_are_of_the_training_part_alone() -> None:
     assert not torch.equal(make(images).mean, data.mean)
 
 
-# ---------------------------------------------------------------------------------------------------------------- Lightning
+# ------------------------------------------------------------------------------------------------------------ Lightning
 class Recorder(LightningModule):
     """Keeps what identifies the images it is trained on, in order; learns nothing."""
 
@@ -231,6 +233,7 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
 def test_a_real_trainer_serves_each_epoch_in_its_own_order() -> None:
     data, module = make(), Recorder()
     trainer = Trainer(

@@ -1,4 +1,4 @@
-"""Proves against a real server on the loopback that a download ends, says why it failed and never leaves half a file."""
+"""Proves against a real server on the loopback that a download ends, says why it failed, and leaves no half file."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_break_without_a_promised_length_is_caught_by_the_sum(target: Path) ->
     assert "wrong bytes" in failure(Reply(BODY[:100], promised=-1), target)
 
 
-def test_a_server_that_says_nothing_is_left_after_the_read_timeout(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_left_after_the_read_timeout(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.2)
     start = time.monotonic()
     assert "timed out" in failure(Reply(silent=True), target)

@@ -1,4 +1,4 @@
-"""Proves that the IDX reader returns exactly the published bytes and refuses, by name and rule, every file that lies."""
+"""Proves that the IDX reader returns exactly the published bytes and refuses by name and rule every file that lies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refusal(content: bytes, axes: int = 3) -> str:
 
 
 def test_bytes_written_by_hand_come_out_in_row_order() -> None:
-    found = parse_idx(b"\x00\x00\x08\x03\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x03" + bytes([9, 8, 7, 255, 0, 1]), "", 3)
+    found = parse_idx(bytes.fromhex("00000803 00000002 00000001 00000003 090807 FF0001"), NAME, 3)
     assert found.dtype == torch.uint8
     assert found.tolist() == [[[9, 8, 7]], [[255, 0, 1]]]
 
@@ -95,7 +95,9 @@ def test_bytes_behind_the_array_are_refused(extra: int) -> None:
     assert f"{NAME} holds {extra} bytes more than its header promises" in refusal(to_idx(SMALL) + bytes(extra))
 
 
-@pytest.mark.parametrize("sizes", [(-2, 3, 4), (2, -3, -4), (-1, -1, 24), (0, 3, 4), (2, 0, 4), (-(2**31), 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(-2, 3, 4), (2, -3, -4), (-1, -1, 24), (0, 3, 4), (2, 0, 4), (-(2**31), 1, 1)], ids=str
+)
 def test_sizes_that_are_not_positive_are_refused(sizes: tuple[int, int, int]) -> None:
     message = refusal(header(*sizes) + bytes(24))
     assert NAME in message

@@ -1,4 +1,4 @@
-"""Proves that an epoch serves every image once, in an order of (seed, epoch) alone, the same for any number of processes,
+"""Proves that an epoch serves every image once, in an order of (seed, epoch) alone, whatever the number of processes,
 and that what is served is the normalised picture.
 """
 
@@ -54,7 +54,7 @@ def served(loader: ImageLoader, epoch: int = 0) -> list[int]:
     return [int(label) for _, labels in loader for label in labels]
 
 
-# ----------------------------------------------------------------------------------------------------------- once, in order
+# ------------------------------------------------------------------------------------------------------- once, in order
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
 def test_an_epoch_serves_every_image_once_with_its_own_label(batch_size: int) -> None:
     batches = list(make(batch_size))
@@ -99,7 +99,7 @@ def test_without_a_seed_the_order_is_the_given_one_and_nothing_is_augmented(epoc
     assert float(next(iter(loader))[0][1].min()) > 0.9  # crop_flip would have shifted black in
 
 
-# ---------------------------------------------------------------------------------------------------------------- processes
+# ------------------------------------------------------------------------------------------------------------ processes
 def as_one(world_size: int, epoch: int, augment: Augmentation | None, drop_last: bool) -> list[tuple[Tensor, Tensor]]:
     """The global batches put together from the shares of all processes, dealt out one image to each in turn."""
     loaders = [make(10, rank=r, world_size=world_size, augment=augment, drop_last=drop_last) for r in range(world_size)]
@@ -134,7 +134,7 @@ def test_the_shares_of_a_whole_batch_differ_by_one_image_at_most() -> None:
     assert sizes == [4, 3, 3]
 
 
-# ------------------------------------------------------------------------------------------------------------------ lengths
+# -------------------------------------------------------------------------------------------------------------- lengths
 @pytest.mark.parametrize(
     ("size", "batch_size", "drop_last", "sizes"),
     [
@@ -157,7 +157,7 @@ def test_what_drop_last_leaves_out_is_the_end_of_this_epochs_order() -> None:
     assert set(served(make(drop_last=True), 4)) != set(served(make(drop_last=True), 5))
 
 
-# ------------------------------------------------------------------------------------------------------------ normalisation
+# -------------------------------------------------------------------------------------------------------- normalisation
 def coloured(size: int = 300) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     levels = torch.tensor([40, 120, 250]).view(1, 3, 1, 1)  # each channel with another mean and spread
@@ -197,7 +197,7 @@ def test_the_images_held_are_never_changed() -> None:
     assert torch.equal(loader.images, tagged()[0])
 
 
-# ---------------------------------------------------------------------------------------------------------------- Lightning
+# ------------------------------------------------------------------------------------------------------------ Lightning
 def test_lightning_finds_set_epoch() -> None:
     loader = make()
     _set_sampler_epoch(loader, 6)

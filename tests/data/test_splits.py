@@ -1,4 +1,4 @@
-"""Proves that the split loses no image, serves none twice, keeps the shares of the classes and depends on its seed alone."""
+"""Proves that a split loses no image, has none twice, keeps the shares of the classes and depends on its seed alone."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from .checkpoints import digest
@@ -62,7 +61,6 @@ class Classifier(LightningModule):
         self.accuracies = nn.ModuleDict(
             {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("val", "test")}
         )
-        self.losses = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -105,8 +103,9 @@ class Classifier(LightningModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
         logits, labels, loss = self._shared_step(batch)
         self.accuracies[stage].update(logits, labels)
-        self.losses[stage].update(loss, weight=len(labels))
-        self.log_dict({f"{stage}/loss": self.losses[stage], f"{stage}/acc": self.accuracies[stage]}, on_epoch=True)
+        # Weighted by batch size over batches and processes; a NaN stays one.
+        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.log(f"{stage}/acc", self.accuracies[stage], on_epoch=True, batch_size=len(labels))
         return logits
 
     def _shared_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

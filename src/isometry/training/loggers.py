@@ -104,7 +104,8 @@ def _start(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[Any, st
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
-            return wandb.init(dir=str(folder), mode=mode, settings=settings, reinit="create_new", **options), ""
+            # Absolute: W&B's service is a process of its own and keeps the folder it was started in.
+            return wandb.init(dir=str(folder.resolve()), mode=mode, settings=settings, reinit="create_new", **options), ""
     except Exception as error:
         return None, (str(error) or type(error).__name__).splitlines()[0]
 
@@ -112,5 +113,5 @@ def _start(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[Any, st
 def _say(mode: str, reason: str, run: Any) -> str:
     if mode == "online":
         return f"W&B online ({reason}): {run.url}"
-    place = Path(run.dir).parent
+    place = os.path.relpath(Path(run.dir).parent)
     return f"W&B offline ({reason}); look: wandb leet {place}   upload: wandb sync {place}"

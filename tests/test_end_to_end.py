@@ -1,0 +1,328 @@
+"""The command line for real: what a run leaves behind, how it is continued and evaluated, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import isometry
+from isometry.diagnostics.history import read_history
+from isometry.jsonl import read_lines
+from isometry.training.checkpoints import BEST, find_checkpoint
+
+Cli = Callable[..., tuple[int, str, str]]
+
+# 270 training digits, a tiny network, two short epochs: about a second.
+TINY = ["data.limit_train_images=300", "data.batch_size=30", "model.depth=4", "model.width=4", "trainer.max_epochs=2",
+        "trainer.limit_test_batches=1", "trainer.log_every_n_steps=3", "monitor.every_n_steps=3"]  # fmt: skip
+QUIET = [*TINY, "logger=none"]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return content
+
+
+def test_a_run_leaves_everything_in_its_folder_and_nothing_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("train", *QUIET, "run_name=r")
+    assert (code, err) == (0, "")
+    folder = tmp_path / "runs" / "r"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "overrides.yaml", "metrics.jsonl", "gradients.jsonl", "checkpoints", "summary.json",
+        "confusion_matrix.png", "gradient_norms.png", "predictions.png",
+    }  # fmt: skip
+    result = summary(folder)
+    assert f"test accuracy {result['test/acc']:.2%}" in out
+    assert str(Path("runs/r")) in out
+    assert result["steps"] == 18
+    config = OmegaConf.load(folder / "config.yaml")
+    assert (config.model.depth, config.init.name, config.seed) == (4, "he_normal", 1)
+    assert list(OmegaConf.load(folder / "overrides.yaml")) == [*QUIET, "run_name=r"]
+
+
+def test_the_journal_and_the_gradients_hold_what_was_logged(cli: Cli, tmp_path: Path) -> None:
+    cli("train", *QUIET, "run_name=r", "trainer.gradient_clip_val=1.0")
+    rows = list(read_lines(tmp_path / "runs/r/metrics.jsonl"))
+    by_key = {key: [row["step"] for row in rows if key in row] for row in rows for key in row}
+    assert by_key["train/loss"] == by_key["lr/weights"] == by_key["perf/samples_per_s"] == [2, 5, 8, 11, 14, 17]
+    assert by_key["grad_norm/total"] == by_key["clip/fraction"] == [0, 2, 5, 8, 11, 14, 17]
+    assert by_key["val/acc"] == [8, 17]
+    assert all(key.count("/") == 1 for key in by_key if key not in ("step", "time", "epoch"))
+    history = read_history(tmp_path / "runs/r/gradients.jsonl")
+    assert sum(len(record.totals) for record in history) == 18
+    assert list(history.records[0].layers) == [
+        *(f"network.trunk.{block}.{part}" for block in range(4) for part in (0, 1)), "network.head"
+    ]  # fmt: skip
+    assert all(math.isclose(record.total_clipped, min(record.total, 1.0), rel_tol=1e-4) for record in history)
+
+
+def test_wandb_offline_holds_exactly_the_keys_that_were_logged(cli: Cli, tmp_path: Path) -> None:
+    code, out, _ = cli("train", *TINY, "run_name=r", "wandb.tags=[a,b]", "wandb.group=g")
+    assert code == 0
+    assert "W&B offline (no API key); look: wandb leet " in out
+    (file,) = tmp_path.glob("runs/r/wandb/offline-run-*/*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    dump = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    records = [json.loads(line) for line in dump.stdout.splitlines()]
+    logged = set()
+    for record in records:
+        if record.get("type") == "history":
+            logged |= set(record["history"]["item"])
+    journal = {key for row in read_lines(tmp_path / "runs/r/metrics.jsonl") for key in row} - {"step", "time"}
+    media = {"media/confusion_matrix", "media/gradient_norms", "media/predictions"}
+    logged = {key.partition(".")[0] if key.startswith("media/") else key for key in logged if not key.startswith("_")}
+    assert logged == journal | media | {"trainer/global_step"}
+    text = dump.stdout
+    assert '"he_normal"' in text.replace("\\", "")  # the configuration, nested
+    assert any(record.get("type") == "exit" for record in records)  # the run was ended
+
+
+def test_evaluate_gives_the_same_accuracy_from_the_file_alone(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("train", *QUIET, "run_name=r")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(find_checkpoint(tmp_path / "runs/r", BEST), elsewhere / "copied.ckpt")
+    result = summary(tmp_path / "runs/r")
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("isometry.overrides.CONFIG_DIR", tmp_path / "no-configs")
+    code, out, err = cli("evaluate", "ckpt_path=copied.ckpt")
+    assert (code, err) == (0, "")
+    stored = json.loads((elsewhere / "evaluation.json").read_text())
+    assert (stored["test/acc"], stored["test/loss"]) == (result["test/acc"], result["test/loss"])
+    assert f"test accuracy {result['test/acc']:.2%}" in out
+    cli("evaluate", "ckpt_path=copied.ckpt", "trainer.limit_test_batches=1.0")  # all 2,000 images, not one batch
+    assert json.loads((elsewhere / "evaluation.json").read_text())["test/loss"] != result["test/loss"]
+
+
+def test_load_gives_bit_equal_logits_and_predictions(cli: Cli, tmp_path: Path) -> None:
+    cli("train", *QUIET, "run_name=r")
+    path = find_checkpoint(tmp_path / "runs/r", BEST)
+    raw = torch.load(path, weights_only=True)
+    model = isometry.load(tmp_path / "runs/r")
+    again = isometry.load(path)
+    images = torch.randn(5, 1, 28, 28)
+    assert not model.training
+    assert torch.equal(model(images), again(images))
+    assert all(torch.equal(raw["state_dict"][name], value) for name, value in model.state_dict().items())
+    pictures = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    assert model.predict(pictures).shape == (5, 10)
+    assert model.class_names == tuple("0123456789")
+
+
+def test_a_checkpoint_that_names_foreign_code_is_not_loaded_unless_trusted(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_lab.py").write_text("from torch import nn\n\ndef mine(num_channels):\n    return nn.Identity()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cli("train", *QUIET, "run_name=r", "norm=my_lab:mine")[0] == 0
+    with pytest.raises(isometry.errors.CheckpointError, match="my_lab:mine"):
+        isometry.load(tmp_path / "runs/r")
+    assert isometry.load(tmp_path / "runs/r", trust=True).class_names
+
+
+def test_a_continued_run_ends_with_the_same_weights_as_one_that_never_stopped(cli: Cli, tmp_path: Path) -> None:
+    steady = [*QUIET, "scheduler=constant", "trainer.accumulate_grad_batches=2", "data.augment=cutout"]
+    cli("train", *steady, "run_name=whole", "trainer.max_epochs=3")
+    cli("train", *steady, "run_name=half", "trainer.max_epochs=1")
+    half = latest_digest(tmp_path / "runs/half")
+    code, _, err = cli("train", *steady, "trainer.max_epochs=3", "ckpt_path=runs/half")
+    assert (code, err) == (0, "")
+    assert latest_digest(tmp_path / "runs/half") == latest_digest(tmp_path / "runs/whole")
+    assert half != latest_digest(tmp_path / "runs/whole")  # the control
+    steps = [row["step"] for row in read_lines(tmp_path / "runs/half/metrics.jsonl") if "train/loss" in row]
+    assert steps == [row["step"] for row in read_lines(tmp_path / "runs/whole/metrics.jsonl") if "train/loss" in row]
+
+
+def latest_digest(folder: Path) -> str:
+    return str(torch.load(find_checkpoint(folder, "latest"), weights_only=True)["isometry"]["digest"])
+
+
+def test_the_same_command_gives_the_same_bits_and_seeds_are_separate(cli: Cli, tmp_path: Path) -> None:
+    digests = {}
+    for name, words in {"a": [], "b": [], "seed": ["seed=2"], "init": ["init_seed=2"], "none": ["monitor.enabled=false"]}.items():
+        cli("train", *QUIET, f"run_name={name}", *words)
+        digests[name] = summary(tmp_path / "runs" / name)["state_digest"]
+    assert digests["a"] == digests["b"] == digests["none"]
+    assert len(set(digests.values())) == 3
+
+
+def test_fine_tuning_starts_from_the_weights_and_refuses_another_network(cli: Cli, tmp_path: Path) -> None:
+    cli("train", *QUIET, "run_name=base")
+    frozen = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "optimizer.momentum=0"]
+    code, out, _ = cli("train", *QUIET, "run_name=tuned", "init_from=runs/base", *frozen)
+    assert code == 0
+    assert "weights  from runs/base/checkpoints/best" in out.replace(str(tmp_path) + "/", "")
+    base, tuned = isometry.load("runs/base"), isometry.load("runs/tuned")
+    torch.testing.assert_close(base.network.head.weight, tuned.network.head.weight)  # type: ignore[union-attr]
+    code, _, err = cli("train", *QUIET, "run_name=other", "init_from=runs/base", "model.width=8")
+    assert code == 4
+    assert "holds another network" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.5"],
+        ["trainer.precision=bf16-true"],
+        ["trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value", "optimizer=rmsprop"],
+        ["model=lstm", "model.hidden_size=8", "optimizer=adam", "scheduler=plateau", "norm=layer"],
+        ["model=resnet", "model.depth=8", "model.width=4", "scheduler=step", "label_smoothing=0.1"],
+        ["model=mlp", "norm=none", "scheduler=cosine", "early_stopping.patience=1", "data.drop_last=false"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_trainer_options_and_models_work_from_the_command_line(words: list[str], cli: Cli, tmp_path: Path) -> None:
+    own = [word for word in QUIET if not (words[0].startswith("model=") and word.startswith("model."))]
+    code, _, err = cli("train", *own, *words, "run_name=r")
+    assert (code, err) == (0, "")
+    assert math.isfinite(summary(tmp_path / "runs/r")["test/loss"])
+
+
+def test_your_own_pictures_train_from_a_folder(cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split, count in (("train", 12), ("test", 4)):
+        for color, name in ((200, "bright"), (30, "dark")):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (12, 12), (color, color + number, 0)).save(folder / f"{number}.png")
+    words = ["data=image_folder", "data.dir=pictures", "data.batch_size=5", "logger=none", "model.depth=3", "model.width=4"]
+    code, _, err = cli("train", *words, "run_name=r", "optimizer.lr=0.01", "trainer.log_every_n_steps=2")
+    assert (code, err) == (0, "")
+    assert summary(tmp_path / "runs/r")["test/acc"] == 1.0
+    assert isometry.load("runs/r").class_names == ("bright", "dark")
+
+
+def test_the_csv_logger_and_the_debug_presets_work(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", *TINY, "logger=csv", "run_name=csv")[0] == 0
+    header = (tmp_path / "runs/csv/csv/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/loss", "val/acc", "grad_norm/total"} <= set(header)
+    code, out, _ = cli("train", "debug=fast", "run_name=fast", "model.depth=4", "model.width=4")
+    assert code == 0
+    assert summary(tmp_path / "runs/fast")["steps"] == 2
+    assert not (tmp_path / "runs/fast/wandb").exists()
+
+
+def test_overfitting_four_batches_drives_the_loss_to_zero(cli: Cli, tmp_path: Path) -> None:
+    words = ["debug=overfit", "model.depth=4", "optimizer=adam", "optimizer.lr=0.01", "trainer.max_epochs=30", "run_name=r"]
+    assert cli("train", *words)[0] == 0
+    losses = [row["train/loss"] for row in read_lines(tmp_path / "runs/r/metrics.jsonl") if "train/loss" in row]
+    assert losses[-1] < 0.05 < 1.0 < losses[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ failures
+def test_a_folder_that_holds_a_run_is_not_written_over(cli: Cli, tmp_path: Path) -> None:
+    cli("train", *QUIET, "run_name=r")
+    before = summary(tmp_path / "runs/r")
+    code, _, err = cli("train", *QUIET, "run_name=r", "seed=2")
+    assert code == 4
+    assert "runs/r already holds a run" in err
+    assert summary(tmp_path / "runs/r") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["trainer=gpu"], 2, "torch sees no GPU here"),
+        (["trainer.precision=16-mixed"], 2, "16-mixed needs a GPU, and training runs on the CPU here"),
+        (["init=nowhere:mine"], 2, "cannot import nowhere:mine"),
+        (["data.batch_size=299", "data.drop_last=true"], 3, "do not fill one batch of 299"),
+        (["data.batch_size=269", "data.drop_last=false", "trainer.limit_test_batches=1"], 2, "holds a single image"),
+        (["data=image_folder", "data.dir=nowhere"], 3, "nowhere/train is not a folder"),
+        (["ckpt_path=nowhere"], 4, "neither a file nor a run's folder"),
+        (["init_from=nowhere.ckpt"], 4, "neither a file nor a run's folder"),
+        (["runs_dir=afile"], 6, "cannot write into afile"),
+        (["norm=none", "optimizer.lr=1e18", "scheduler=constant", "trainer.max_epochs=1"], 5, "the training ended with val/loss = nan"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_failures_have_their_exit_code_and_say_what_to_do(
+    words: list[str], code: int, message: str, cli: Cli, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available() and "GPU" in message:
+        pytest.skip("this machine has a GPU")
+    (tmp_path / "afile").touch()
+    actual, _, err = cli("train", *QUIET, *words)
+    assert (actual, message in err) == (code, True), err
+    assert "Traceback" not in err
+
+
+def test_data_that_cannot_be_reached_exits_3_and_names_the_way_out(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import MNIST
+
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    code, _, err = cli("train", *QUIET, "data=mnist", "data.dir=here")
+    assert code == 3
+    assert "http://127.0.0.1:9/train-images-idx3-ubyte.gz" in err
+    assert "data=mnist_mini" in err
+
+
+def test_evaluate_asks_for_a_checkpoint(cli: Cli) -> None:
+    assert cli("evaluate")[0] == 2
+    code, _, err = cli("evaluate", "ckpt_path=nowhere")
+    assert (code, "neither a file" in err) == (4, True)
+    code, _, err = cli("evaluate", "ckpt_pth=x")
+    assert (code, "did you mean ckpt_path" in err) == (2, True)
+
+
+def test_an_unexpected_error_leaves_its_traceback_in_the_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("isometry.build.classifier", broken)
+    code, _, err = cli("train", *QUIET, "run_name=r")
+    assert code == 1
+    assert "unexpected KeyError: 'surprise'" in err
+    assert "KeyError: 'surprise'" in (tmp_path / "runs/r/error.log").read_text()
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "isometry", "train", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start([*TINY, "trainer.max_epochs=10000", "run_name=r"], tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/r/checkpoints/latest-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "interrupted at step" in err
+    assert "python train.py ckpt_path=runs/r" in err
+    assert "Traceback" not in err
+    find_checkpoint(tmp_path / "runs/r", "latest")
+
+
+def test_train_py_and_the_module_are_the_same_command(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "train.py"
+    for name, command in {"a": [str(script)], "b": ["-m", "isometry", "train"]}.items():
+        words = [sys.executable, *command, "debug=fast", "model.depth=3", f"run_name={name}"]
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    assert summary(tmp_path / "runs/a")["state_digest"] == summary(tmp_path / "runs/b")["state_digest"]

@@ -1,0 +1,130 @@
+"""The LightningModule: loss and accuracy by hand, predictions, checkpoints, and training from ordinary DataLoaders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningDataModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from isometry.build import import_target
+from isometry.data.sources import ImageSet
+from isometry.training.classifier import Classifier
+from isometry.training.optimizers import adam
+
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*' does not have many workers")
+
+
+def make(network: nn.Module, num_classes: int = 4, **change: Any) -> Classifier:
+    options: dict[str, Any] = {
+        "class_names": [f"c{i}" for i in range(num_classes)],
+        "mean": [0.5],
+        "std": [0.25],
+        "make_optimizer": lambda named: adam(named, lr=0.01, weight_decay=0.0, beta1=0.9, beta2=0.99),
+        "make_schedule": lambda optimizer: [],
+        "label_smoothing": 0.0,
+        "description": {},
+    }
+    return Classifier(network, **{**options, **change})
+
+
+class Echo(nn.Module):
+    """Its logits are the first pixels: known by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.scale * images[:, 0, 0, :4]
+
+
+def trainer(**options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def test_test_loss_and_accuracy_are_means_over_images_not_over_batches() -> None:
+    images = torch.randn(10, 1, 1, 4)
+    labels = torch.randint(0, 4, (10,))
+    module = make(Echo())
+    (result,) = trainer().test(module, DataLoader(TensorDataset(images, labels), batch_size=7), verbose=False)
+    logits = images[:, 0, 0]
+    assert result["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert result["test/acc"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    confusion = module.confusion.compute()
+    assert confusion.sum() == 10
+    assert confusion[2].sum() == (labels == 2).sum()
+
+
+def test_label_smoothing_spreads_the_target() -> None:
+    images, labels = torch.randn(5, 1, 1, 4), torch.tensor([0, 1, 2, 3, 0])
+    module = make(Echo(), label_smoothing=0.2)
+    (result,) = trainer().test(module, DataLoader(TensorDataset(images, labels), batch_size=5), verbose=False)
+    target = F.one_hot(labels, 4) * 0.8 + 0.2 / 4
+    expected = -(target * images[:, 0, 0].log_softmax(1)).sum(1).mean()
+    assert result["test/loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_predict_normalises_pictures_and_gives_probabilities() -> None:
+    pictures = torch.tensor([[[[0, 128, 255, 64]]]], dtype=torch.uint8)
+    probabilities = make(Echo()).train().predict(pictures)
+    expected = ((pictures[0, 0, 0] / 255 - 0.5) / 0.25).softmax(0)
+    torch.testing.assert_close(probabilities[0], expected)
+    assert probabilities.sum().item() == pytest.approx(1)
+
+
+def test_predict_leaves_the_mode_alone_and_uses_running_statistics() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 4))
+    module = make(network).train()
+    pictures = torch.randint(0, 256, (8, 1, 1, 4), dtype=torch.uint8)
+    together = module.predict(pictures)
+    assert module.training
+    assert torch.allclose(together[:1], module.predict(pictures[:1]))  # with batch statistics they would differ
+
+
+@pytest.mark.parametrize("wrong", [torch.rand(2, 1, 3, 3), torch.zeros(2, 3, 3, 3, dtype=torch.uint8), torch.zeros(1, 3, 3, dtype=torch.uint8)])  # fmt: skip
+def test_predict_says_what_it_needs(wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"needs uint8 pictures \[B, 1, H, W\], got"):
+        make(Echo()).predict(wrong)
+
+
+def test_it_trains_from_an_ordinary_datamodule_with_dataloaders(made_images: ImageSet) -> None:
+    """For forks whose data does not fit in memory: nothing but batches of (images, labels) is asked for."""
+
+    class Ordinary(LightningDataModule):
+        def loader(self, images: torch.Tensor, labels: torch.Tensor, shuffle: bool) -> DataLoader[Any]:
+            return DataLoader(TensorDataset((images / 255 - 0.3) / 0.3, labels), batch_size=20, shuffle=shuffle)
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return self.loader(made_images.train_images[:100], made_images.train_labels[:100], True)
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return self.loader(made_images.train_images[100:], made_images.train_labels[100:], False)
+
+        def test_dataloader(self) -> DataLoader[Any]:
+            return self.loader(made_images.test_images, made_images.test_labels, False)
+
+    module = make(nn.Sequential(nn.Flatten(), nn.Linear(144, 4)))
+    fitting = trainer(max_epochs=15, log_every_n_steps=1)
+    fitting.fit(module, datamodule=Ordinary())
+    (result,) = fitting.test(module, datamodule=Ordinary(), verbose=False)
+    assert result["test/acc"] == 1.0
+
+
+def test_a_missing_import_path_is_told_in_words(tmp_path: Path) -> None:
+    from isometry.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="cannot import nowhere:f"):
+        import_target("nowhere:f")
