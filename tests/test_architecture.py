@@ -46,9 +46,11 @@ def room(name: str) -> str:
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
     """(what is imported, whether inside a function): a room of ours, or the name of an outside library."""
-    package = module.split(".")[:-1] if not module.endswith("__init__") else module.split(".")[:-1]
+    package = module.split(".")[:-1]
     tree = ast.parse(source)
-    inside = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+    inside = {
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], id(node) in inside) for alias in node.names)
@@ -117,7 +119,9 @@ def code_lines(path: Path) -> list[str]:
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
     lines = enumerate(text.splitlines(), 1)
-    return [line for number, line in lines if number not in documented and line.strip() and not line.strip().startswith("#")]
+    return [
+        line for number, line in lines if number not in documented and line.strip() and not line.strip().startswith("#")
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -18,6 +18,9 @@ from isometry.errors import ConfigError
 from isometry.mistakes import CONFIG_DIR
 from isometry.overrides import read
 
+CLIP_RULE = "trainer.gradient_clip_val = -1.0 is not allowed (must be > 0, or null for no clipping)"
+CLIP_FIX = "trainer.gradient_clip_val=1.0   or   trainer.gradient_clip_val=null"
+
 # The command line, and what the message must hold.
 WRONG: list[tuple[str, list[str]]] = [
     ("nrom=batch", ["unknown key nrom", "did you mean norm"]),
@@ -38,12 +41,12 @@ WRONG: list[tuple[str, list[str]]] = [
     ("data.augment=flip", ["data.augment = flip", "none, shift, crop_flip, cutout"]),
     ("logger=tensorboard", ["logger = tensorboard", "wandb, csv, none"]),
     ("trainer.precision=bf17", ["trainer.precision = bf17", "32-true, bf16-mixed"]),
-    ("trainer.gradient_clip_val=-1.0", ["trainer.gradient_clip_val = -1.0 is not allowed (must be > 0, or null for no clipping)", "where: command line", "trainer.gradient_clip_val=1.0   or   trainer.gradient_clip_val=null"]),
+    ("trainer.gradient_clip_val=-1.0", [CLIP_RULE, "where: command line", CLIP_FIX]),
     ("trainer.gradient_clip_val=0", ["must be > 0"]),
     ("trainer.gradient_clip_val=nan", ["must be a finite number"]),
     ("trainer.gradient_clip_val=true", ["must be a number"]),
     ("trainer.gradient_clip_algorithm=l2", ["norm, value"]),
-    ("trainer.max_epochs=ten", ["trainer.max_epochs = ten", "must be an integer", "fix:   trainer.max_epochs=10"]),
+    ("trainer.max_epochs=ten", ["trainer.max_epochs = ten", "must be an integer", "fix:   trainer.max_epochs=15"]),
     ("trainer.max_epochs=0", ["must be >= 1"]),
     ("trainer.accumulate_grad_batches=0", ["must be >= 1"]),
     ("trainer.limit_train_batches=0.0", ["a share in (0, 1]"]),
@@ -75,7 +78,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("seed=1e3", ["must be an integer"]),
     ("data.batch_size=0", ["must be >= 1"]),
     ("data.batch_size=1", ["norm=batch needs at least 2 images"]),
-    ("data.batch_size=5 trainer=ddp", ["cannot be shared evenly by 2 processes", "data.batch_size=6"]),
+    ("data.batch_size=5 trainer=ddp", ["2 processes cannot share it evenly", "data.batch_size=6"]),
     ("data.val_fraction=0", ["must be > 0"]),
     ("data.image_size=32", ["data=image_folder alone"]),
     ("data=image_folder", ["data.dir must be given"]),

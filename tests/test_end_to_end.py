@@ -76,7 +76,9 @@ def test_wandb_offline_holds_exactly_the_keys_that_were_logged(cli: Cli, tmp_pat
     assert "W&B offline (no API key); look: wandb leet " in out
     (file,) = tmp_path.glob("runs/r/wandb/offline-run-*/*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    dump = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    dump = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)}
+    )
     records = [json.loads(line) for line in dump.stdout.splitlines()]
     logged = set()
     for record in records:
@@ -156,7 +158,13 @@ def latest_digest(folder: Path) -> str:
 
 def test_the_same_command_gives_the_same_bits_and_seeds_are_separate(cli: Cli, tmp_path: Path) -> None:
     digests = {}
-    for name, words in {"a": [], "b": [], "seed": ["seed=2"], "init": ["init_seed=2"], "none": ["monitor.enabled=false"]}.items():
+    for name, words in {
+        "a": [],
+        "b": [],
+        "seed": ["seed=2"],
+        "init": ["init_seed=2"],
+        "none": ["monitor.enabled=false"],
+    }.items():
         cli("train", *QUIET, f"run_name={name}", *words)
         digests[name] = summary(tmp_path / "runs" / name)["state_digest"]
     assert digests["a"] == digests["b"] == digests["none"]
@@ -204,7 +212,14 @@ def test_your_own_pictures_train_from_a_folder(cli: Cli, tmp_path: Path) -> None
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.new("RGB", (12, 12), (color, color + number, 0)).save(folder / f"{number}.png")
-    words = ["data=image_folder", "data.dir=pictures", "data.batch_size=5", "logger=none", "model.depth=3", "model.width=4"]
+    words = [
+        "data=image_folder",
+        "data.dir=pictures",
+        "data.batch_size=5",
+        "logger=none",
+        "model.depth=3",
+        "model.width=4",
+    ]
     code, _, err = cli("train", *words, "run_name=r", "optimizer.lr=0.01", "trainer.log_every_n_steps=2")
     assert (code, err) == (0, "")
     assert summary(tmp_path / "runs/r")["test/acc"] == 1.0
@@ -215,14 +230,21 @@ def test_the_csv_logger_and_the_debug_presets_work(cli: Cli, tmp_path: Path) -> 
     assert cli("train", *TINY, "logger=csv", "run_name=csv")[0] == 0
     header = (tmp_path / "runs/csv/csv/metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/loss", "val/acc", "grad_norm/total"} <= set(header)
-    code, out, _ = cli("train", "debug=fast", "run_name=fast", "model.depth=4", "model.width=4")
+    code, _out, _ = cli("train", "debug=fast", "run_name=fast", "model.depth=4", "model.width=4")
     assert code == 0
     assert summary(tmp_path / "runs/fast")["steps"] == 2
     assert not (tmp_path / "runs/fast/wandb").exists()
 
 
 def test_overfitting_four_batches_drives_the_loss_to_zero(cli: Cli, tmp_path: Path) -> None:
-    words = ["debug=overfit", "model.depth=4", "optimizer=adam", "optimizer.lr=0.01", "trainer.max_epochs=30", "run_name=r"]
+    words = [
+        "debug=overfit",
+        "model.depth=4",
+        "optimizer=adam",
+        "optimizer.lr=0.01",
+        "trainer.max_epochs=30",
+        "run_name=r",
+    ]
     assert cli("train", *words)[0] == 0
     losses = [row["train/loss"] for row in read_lines(tmp_path / "runs/r/metrics.jsonl") if "train/loss" in row]
     assert losses[-1] < 0.05 < 1.0 < losses[0]
@@ -250,7 +272,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(cli: Cli, tmp_path: Path)
         (["ckpt_path=nowhere"], 4, "neither a file nor a run's folder"),
         (["init_from=nowhere.ckpt"], 4, "neither a file nor a run's folder"),
         (["runs_dir=afile"], 6, "cannot write into afile"),
-        (["norm=none", "optimizer.lr=1e18", "scheduler=constant", "trainer.max_epochs=1"], 5, "the training ended with val/loss = nan"),
+        (["norm=none", "optimizer.lr=1e18", "scheduler=constant"], 5, "the training ended with val/loss = nan"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )  # fmt: skip
@@ -312,7 +334,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     while not list(tmp_path.glob("runs/r/checkpoints/latest-*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "interrupted at step" in err
     assert "python train.py ckpt_path=runs/r" in err

@@ -37,7 +37,7 @@ from .training.checkpoints import (
 from .training.classifier import Classifier
 
 
-# ------------------------------------------------------------------------------------------------------ names to objects
+# ------------------------------------------------------------------------------------ names to objects
 def import_target(target: str) -> Any:
     """The object behind an import path `module:name`."""
     module, _, name = target.partition(":")
@@ -74,7 +74,7 @@ def group(family: str, chosen: Section) -> Any:
     return partial(import_target(GROUPS[family][chosen.name].target), **chosen.options())  # type: ignore[attr-defined]
 
 
-# ------------------------------------------------------------------------------------------------------------------ data
+# ------------------------------------------------------------------------------------------------ data
 def image_set(config: Config) -> ImageSet:
     data = config.data
     source = import_target(GROUPS["data"][data.name].target)
@@ -105,7 +105,7 @@ def datamodule(config: Config, images: ImageSet) -> ImageDataModule:
     return module
 
 
-# --------------------------------------------------------------------------------------------------------------- network
+# --------------------------------------------------------------------------------------------- network
 def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.Module:
     """The model with its norm and activation; weights are as torch made them until `initialize`."""
     norm, activation = switch("norm", config.norm), switch("activation", config.activation)
@@ -184,7 +184,8 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     foreign = [section.name for section in (config.norm, config.activation) if ":" in section.name]
     if foreign and not trust:
         raise CheckpointError(
-            f"error: {path} names code from outside isometry: {', '.join(foreign)}\n  fix:   load(..., trust=True), if the file is yours"
+            f"error: {path} names code from outside isometry: {', '.join(foreign)}\n"
+            "  fix:   load(..., trust=True), if the file is yours"
         )
     net = network(config, description["image_shape"], len(description["class_names"]))
     module = _wrap(config, net, description, total_steps=1)
@@ -209,10 +210,12 @@ def _wrap(config: Config, net: nn.Module, description: Mapping[str, Any], total_
 
 
 def _copy_weights(path: Path, module: Classifier) -> None:
-    """Fine-tuning: all weights that fit; a head for other classes stays fresh. Anything else that differs is refused."""
+    """Fine-tuning: all weights; a head for other classes stays fresh. Anything else that differs is refused."""
     saved, own = read_checkpoint(path)["state_dict"], module.state_dict()
     differing = [
-        name for name in {**saved, **own} if name not in saved or name not in own or saved[name].shape != own[name].shape
+        name
+        for name in {**saved, **own}
+        if name not in saved or name not in own or saved[name].shape != own[name].shape
     ]
     beyond_head = sorted(name for name in differing if not name.startswith("network.head."))
     if beyond_head:
@@ -229,7 +232,7 @@ def _init_seed(config: Config) -> int:
     return config.seed if config.init_seed is None else config.init_seed
 
 
-# --------------------------------------------------------------------------------------------------------------- trainer
+# --------------------------------------------------------------------------------------------- trainer
 def total_steps(config: Config, batches_per_epoch: int) -> int:
     """Optimizer steps of the whole training, as Lightning will count them."""
     trainer = config.trainer

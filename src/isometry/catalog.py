@@ -128,9 +128,7 @@ GROUPS: dict[str, dict[str, Strategy]] = {
                 "hidden_size": _WIDTH,
             },
         ),
-        "mlp": Strategy(
-            "dense net of any depth, for theory", f"{_MODELS}.mlp:MLP", {"depth": _DEPTH, "width": _WIDTH}
-        ),
+        "mlp": Strategy("dense net of any depth, for theory", f"{_MODELS}.mlp:MLP", {"depth": _DEPTH, "width": _WIDTH}),
     },
     "data": {
         "mnist_mini": Strategy("10,000 + 2,000 digits of the real MNIST, in the package", f"{_SOURCES}:mnist_mini"),

@@ -32,15 +32,15 @@ class Section(BaseModel):
         return {key: value for key, value in self.model_dump().items() if key != "name"}
 
 
-def one_of(*choices: str) -> Any:
-    """A text that must be one of `choices`."""
+def one_of(*choices: str) -> AfterValidator:
+    """For a text that must be one of `choices`."""
 
     def check(value: str) -> str:
         if value not in choices:
             raise PydanticCustomError("one_of", "must be one of {choices}", {"choices": ", ".join(choices)})
         return value
 
-    return Annotated[str, AfterValidator(check)]
+    return AfterValidator(check)
 
 
 def _share_or_count(value: object) -> object:
@@ -83,15 +83,15 @@ ShareOrCount = Annotated[int | float, BeforeValidator(_share_or_count)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-# ------------------------------------------------------------------------------------------------- fixed sections
+# -------------------------------------------------------------------------------------- fixed sections
 class DataConfig(Section):
-    name: one_of(*GROUPS["data"])
+    name: Annotated[str, one_of(*GROUPS["data"])]
     dir: Annotated[Text, BeforeValidator(_given)]
     batch_size: Annotated[int, Field(ge=1)]
     eval_batch_size: Annotated[int, Field(ge=1)]
     val_fraction: Annotated[float, Field(gt=0, le=0.5)]
     split_seed: Seed
-    augment: one_of(*GROUPS["augment"])
+    augment: Annotated[str, one_of(*GROUPS["augment"])]
     drop_last: bool
     limit_train_images: Annotated[int, Field(ge=2)] | None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None
@@ -99,15 +99,15 @@ class DataConfig(Section):
 
 
 class TrainerConfig(Section):
-    accelerator: one_of("auto", "cpu", "gpu", "mps")
+    accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "mps")]
     devices: Annotated[int | str, BeforeValidator(_count_or_auto)]
-    strategy: one_of("auto", "ddp")
+    strategy: Annotated[str, one_of("auto", "ddp")]
     num_nodes: Annotated[int, Field(ge=1)]
-    precision: one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+    precision: Annotated[str, one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true")]
     max_epochs: Annotated[int, Field(ge=1)]
     max_steps: Annotated[int, Field(ge=1)] | None
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
-    gradient_clip_algorithm: one_of("norm", "value")
+    gradient_clip_algorithm: Annotated[str, one_of("norm", "value")]
     accumulate_grad_batches: Annotated[int, Field(ge=1)]
     val_check_interval: Annotated[float, Field(gt=0, le=1)]
     check_val_every_n_epoch: Annotated[int, Field(ge=1)]
@@ -119,7 +119,7 @@ class TrainerConfig(Section):
     benchmark: bool | None
     detect_anomaly: bool
     sync_batchnorm: bool
-    profiler: one_of("simple", "advanced") | None
+    profiler: Annotated[str, one_of("simple", "advanced")] | None
     enable_model_summary: bool
 
 
@@ -129,7 +129,7 @@ class WandbConfig(Section):
     group: Text | None
     tags: list[str]
     notes: str | None
-    mode: one_of("auto", "online", "offline", "disabled")
+    mode: Annotated[str, one_of("auto", "online", "offline", "disabled")]
 
 
 class MonitorConfig(Section):
@@ -142,11 +142,11 @@ class EarlyStoppingConfig(Section):
     min_delta: Annotated[float, Field(ge=0)]
 
 
-# ------------------------------------------------------------------------------- sections made from the catalog
+# ---------------------------------------------------------------------- sections made from the catalog
 def _field(option: Option) -> Any:
     """The pydantic type of a catalog option."""
     if option.choices:
-        checked: Any = one_of(*option.choices)
+        checked: Any = Annotated[str, one_of(*option.choices)]
     else:
         number = Field(gt=option.above, ge=option.minimum, le=option.maximum, lt=option.below)
         checked = {int: Annotated[int, number], float: Annotated[float, number], bool: bool, str: str}.get(option.type)
@@ -202,12 +202,12 @@ class Config(Section):
     """The whole run. Attribute access mirrors the keys of `configs/train.yaml`."""
 
     data: DataConfig
-    model: _group_type("model")
-    optimizer: _group_type("optimizer")
-    scheduler: _group_type("scheduler")
-    init: _switch_type("init")
-    norm: _switch_type("norm")
-    activation: _switch_type("activation")
+    model: _group_type("model")  # type: ignore[valid-type]
+    optimizer: _group_type("optimizer")  # type: ignore[valid-type]
+    scheduler: _group_type("scheduler")  # type: ignore[valid-type]
+    init: _switch_type("init")  # type: ignore[valid-type]
+    norm: _switch_type("norm")  # type: ignore[valid-type]
+    activation: _switch_type("activation")  # type: ignore[valid-type]
     seed: Seed
     init_seed: Seed | None
     run_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None
@@ -215,7 +215,7 @@ class Config(Section):
     ckpt_path: Text | None
     init_from: Text | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    logger: one_of("wandb", "csv", "none")
+    logger: Annotated[str, one_of("wandb", "csv", "none")]
     wandb: WandbConfig
     trainer: TrainerConfig
     monitor: MonitorConfig
@@ -223,7 +223,7 @@ class Config(Section):
     threads: Annotated[int, Field(ge=1)] | None
 
 
-# ----------------------------------------------------------------------------------------------------- validation
+# ------------------------------------------------------------------------------------------ validation
 def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> Config:
     """The checked configuration.
 
@@ -275,7 +275,7 @@ def _keys_of_config() -> Iterator[str]:
             yield from (f"{section}.{key}" for key in info.annotation.model_fields)
 
 
-# ---------------------------------------------------------------------------------------------------- cross-checks
+# ---------------------------------------------------------------------------------------- cross-checks
 def _contradictions(config: Config) -> Iterator[tuple[str, str, list[str]]]:
     """Values that are fine alone and wrong together: key, rule, fixes."""
     data, trainer = config.data, config.trainer
@@ -330,7 +330,7 @@ def _batch_shares(config: Config) -> Iterator[tuple[str, str, list[str]]]:
     if data.batch_size % processes:
         yield (
             "data.batch_size",
-            f"data.batch_size = {data.batch_size} is the global batch and cannot be shared evenly by {processes} processes",
+            f"data.batch_size = {data.batch_size} is the global batch: {processes} processes cannot share it evenly",
             [f"data.batch_size={-(-data.batch_size // processes) * processes}"],
         )
     elif config.norm.name == "batch" and data.batch_size // processes == 1:
@@ -339,5 +339,3 @@ def _batch_shares(config: Config) -> Iterator[tuple[str, str, list[str]]]:
             "norm=batch needs at least 2 images per process: one has no variance",
             [f"data.batch_size={2 * processes}", "norm=group"],
         )
-
-

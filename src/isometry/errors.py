@@ -41,7 +41,7 @@ class ResourceError(IsometryError):
     exit_code = 6
 
 
-class Interrupted(IsometryError):
+class Interrupted(IsometryError):  # noqa: N818 (an event, not a fault)
     """Ctrl-C; the message says from which checkpoint to go on."""
 
     exit_code = 130

@@ -108,7 +108,7 @@ def _rule(problem: ErrorDetails) -> str:
     signs = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
     if problem["type"] in signs:
         sign = signs[problem["type"]]
-        return f"must be {dict(gt='>', ge='>=', lt='<', le='<=')[sign]} {context[sign]:g}"
+        return f"must be { {'gt': '>', 'ge': '>=', 'lt': '<', 'le': '<='}[sign] } {context[sign]:g}"
     words = {
         "int_type": "must be an integer",
         "int_from_float": "must be an integer",
@@ -145,4 +145,8 @@ def _spell(value: object) -> str:
     """As it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return "[" + ",".join(map(_spell, value)) + "]" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return (
+        "[" + ",".join(map(_spell, value)) + "]"
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else str(value)
+    )

@@ -36,7 +36,7 @@ def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
     overrides = [_parse(word) for word in words]
     _check_keys(overrides, config_dir)
     switches = [override for override in overrides if _family(override) in SWITCHES]
-    others = [override.input_line for override in overrides if _family(override) not in SWITCHES]
+    others = [str(override.input_line) for override in overrides if _family(override) not in SWITCHES]
     raw = _compose(others, config_dir)
     raw = expand_switches(raw)
     for override in switches:
@@ -48,7 +48,11 @@ def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
 def values(words: Sequence[str]) -> dict[str, Any]:
     """The keys and values of `words`, each key checked, without composing anything."""
     overrides = [_parse(word) for word in words]
-    unknown = [unknown_key(str(o.key_or_group), COMMAND_LINE, known_keys()) for o in overrides if o.key_or_group not in known_keys()]
+    unknown = [
+        unknown_key(str(o.key_or_group), COMMAND_LINE, known_keys())
+        for o in overrides
+        if o.key_or_group not in known_keys()
+    ]
     if unknown:
         raise ConfigError("\n".join(unknown))
     return {str(override.key_or_group): override.value() for override in overrides}

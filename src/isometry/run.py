@@ -112,7 +112,7 @@ def _fit_and_test(
     ckpt_path: Path | None,
     started: float,
 ) -> dict[str, Any]:
-    progress = TrainingProgress(steps)
+    progress = TrainingProgress(steps, config.trainer.log_every_n_steps)
     monitor = GradientMonitor(config.monitor.every_n_steps, folder / "gradients.jsonl")
     callbacks: list[Callback] = [monitor] if config.monitor.enabled else []
     trainer = build.trainer(config, folder, loggers, [*callbacks, progress])
@@ -144,9 +144,7 @@ def _fit_and_test(
     return summary
 
 
-def fit(
-    trainer: Trainer, module: Classifier, data: LightningDataModule, ckpt_path: Path | None, folder: Path
-) -> None:
+def fit(trainer: Trainer, module: Classifier, data: LightningDataModule, ckpt_path: Path | None, folder: Path) -> None:
     """`trainer.fit`, with Ctrl-C as an error of its own instead of Lightning's exit code 1."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -182,11 +180,10 @@ def evaluate(config: Config, place: str) -> dict[str, Any]:
         )
     data = build.datamodule(config, images)
     data.mean, data.std = torch.tensor(module.mean), torch.tensor(module.std)  # as it was trained
+    keys = ("accelerator", "precision", "limit_test_batches")
     trainer = Trainer(
-        accelerator=config.trainer.accelerator,
+        **{key: value for key, value in config.trainer.options().items() if key in keys},
         devices=1,
-        precision=config.trainer.precision,
-        limit_test_batches=config.trainer.limit_test_batches,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -268,9 +265,18 @@ def _make_loggers(config: Config, folder: Path) -> tuple[list[Logger], str]:
 
 def _describe_data(config: Config, data: ImageDataModule) -> str:
     rest = len(data.train_indices) % data.batch_size
-    last = "no partial batch" if not rest else f"the last {rest} of each epoch's order left out" if data.drop_last else f"last batch {rest}"
-    counts = f"{len(data.train_indices):,} train, {len(data.val_indices):,} val, {len(data.image_set.test_labels):,} test"
-    return f"{config.data.name}: {counts} images {'×'.join(map(str, data.image_shape))}; batches of {data.batch_size}, {last}"
+    last = (
+        "no partial batch"
+        if not rest
+        else f"the last {rest} of each epoch's order left out"
+        if data.drop_last
+        else f"last batch {rest}"
+    )
+    counts = (
+        f"{len(data.train_indices):,} train, {len(data.val_indices):,} val, {len(data.image_set.test_labels):,} test"
+    )
+    shape = "×".join(map(str, data.image_shape))
+    return f"{config.data.name}: {counts} images {shape}; batches of {data.batch_size}, {last}"
 
 
 def _draw(folder: Path, module: Classifier, data: ImageDataModule, monitor: GradientMonitor) -> None:

@@ -45,7 +45,9 @@ def test_nan_and_infinity_are_counted_and_stay_in_the_norm() -> None:
 
 
 def test_sparse_gradients_count_their_values() -> None:
-    sparse = torch.sparse_coo_tensor(torch.tensor([[0, 2, 2]]), torch.tensor([3.0, 1.0, 3.0]), (5,), check_invariants=True)
+    sparse = torch.sparse_coo_tensor(
+        torch.tensor([[0, 2, 2]]), torch.tensor([3.0, 1.0, 3.0]), (5,), check_invariants=True
+    )
     assert tensor_norms([sparse]).item() == 5.0  # 3 and 1+3
 
 

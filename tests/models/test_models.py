@@ -29,9 +29,13 @@ SMALL: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def build(name: str, init: str = "he_normal", norm: str = "batch", activation: str = "relu", **change: Any) -> nn.Module:
+def build(
+    name: str, init: str = "he_normal", norm: str = "batch", activation: str = "relu", **change: Any
+) -> nn.Module:
     model, options = SMALL[name]
-    net: nn.Module = model((1, 12, 12), 4, switch("norm", norm), switch("activation", activation), **{**options, **change})
+    net: nn.Module = model(
+        (1, 12, 12), 4, switch("norm", norm), switch("activation", activation), **{**options, **change}
+    )
     initialize(net, init, activation=activation, seed=1)
     return net
 
@@ -40,9 +44,7 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("depth", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")]
-)
+@pytest.mark.parametrize(("depth", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")])
 def test_resnets_have_the_papers_parameter_counts(depth: int, millions: str) -> None:
     norm, relu = switch("norm", "batch"), switch("activation", "relu")
     count = num_parameters(ResNet((3, 32, 32), 10, norm, relu, depth=depth, width=16, shortcut="identity"))

@@ -38,7 +38,11 @@ def test_a_plain_weights_only_load_suffices(saved: Path) -> None:
 
 def test_the_manifest_is_written_and_nothing_else_stays(saved: Path) -> None:
     manifest = json.loads((saved.parent / f"{saved.name}.json").read_text())
-    assert (manifest["step"], manifest["size"], manifest["digest"]) == (7, saved.stat().st_size, digest(content()["state_dict"]))
+    assert (manifest["step"], manifest["size"], manifest["digest"]) == (
+        7,
+        saved.stat().st_size,
+        digest(content()["state_dict"]),
+    )
     assert sorted(path.name for path in saved.parent.iterdir()) == [saved.name, f"{saved.name}.json"]
 
 

@@ -94,7 +94,14 @@ def test_predict_leaves_the_mode_alone_and_uses_running_statistics() -> None:
     assert torch.allclose(together[:1], module.predict(pictures[:1]))  # with batch statistics they would differ
 
 
-@pytest.mark.parametrize("wrong", [torch.rand(2, 1, 3, 3), torch.zeros(2, 3, 3, 3, dtype=torch.uint8), torch.zeros(1, 3, 3, dtype=torch.uint8)])  # fmt: skip
+WRONG = [
+    torch.rand(2, 1, 3, 3),
+    torch.zeros(2, 3, 3, 3, dtype=torch.uint8),
+    torch.zeros(1, 3, 3, dtype=torch.uint8),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_predict_says_what_it_needs(wrong: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"needs uint8 pictures \[B, 1, H, W\], got"):
         make(Echo()).predict(wrong)

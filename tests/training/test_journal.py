@@ -25,7 +25,12 @@ def test_each_line_is_there_when_it_was_logged(tmp_path: Path) -> None:
 
 def test_nan_and_infinity_are_kept_in_strict_json(tmp_path: Path) -> None:
     line = to_line({"a": math.nan, "b": [math.inf, {"c": -math.inf}], "d": 1.5, "e": None})
-    assert json.loads(line, parse_constant=lambda name: 1 / 0) == {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": 1.5, "e": None}
+    assert json.loads(line, parse_constant=lambda name: 1 / 0) == {
+        "a": "NaN",
+        "b": ["Infinity", {"c": "-Infinity"}],
+        "d": 1.5,
+        "e": None,
+    }
     assert math.isnan(float("NaN"))
 
 

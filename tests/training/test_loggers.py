@@ -33,7 +33,9 @@ def test_without_a_key_it_is_offline_and_says_how_to_look_and_upload(tmp_path: P
     assert list(Path(folder).glob("*.wandb"))
 
 
-@pytest.mark.parametrize(("variable", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled")])
+@pytest.mark.parametrize(
+    ("variable", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled")]
+)
 def test_the_environment_variable_is_obeyed(variable: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", variable)
     assert loggers._choose_mode("auto") == (mode, f"WANDB_MODE={variable}")

@@ -99,7 +99,9 @@ class ImageDataModule(LightningDataModule):
         return self._loader(images, labels, self.eval_batch_size, training=False)
 
     def test_dataloader(self) -> ImageLoader:
-        return self._loader(self.image_set.test_images, self.image_set.test_labels, self.eval_batch_size, training=False)
+        return self._loader(
+            self.image_set.test_images, self.image_set.test_labels, self.eval_batch_size, training=False
+        )
 
     def _select(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.image_set.train_images[indices], self.image_set.train_labels[indices]
@@ -134,5 +136,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         squares += (values * values).sum(dim=(0, 2, 3), dtype=torch.int64)
     count = images.shape[0] * images.shape[2] * images.shape[3]
     mean = total.double() / count
-    variance = (squares.double() / count - mean**2).clamp_min(1.0)  # at least one grey level: a constant channel is only shifted
+    variance = (squares.double() / count - mean**2).clamp_min(
+        1.0
+    )  # at least one grey level: a constant channel is only shifted
     return (mean / 255).float(), (variance.sqrt() / 255).float()

@@ -57,7 +57,9 @@ def _fetch(url: str, target: Path, md5: str, deadline: float) -> None:
     except (http.client.HTTPException, TimeoutError, ConnectionError, urllib.error.URLError) as error:
         raise DownloadFailed(str(error) or type(error).__name__) from None
     except OSError as error:
-        raise ResourceError(f"error: cannot write {target}: {error.strerror}\n  fix:   data.dir=ANOTHER_FOLDER") from None
+        raise ResourceError(
+            f"error: cannot write {target}: {error.strerror}\n  fix:   data.dir=ANOTHER_FOLDER"
+        ) from None
     finally:
         with contextlib.suppress(OSError):  # absent, or a folder of its path is
             partial.unlink()

@@ -59,7 +59,7 @@ class ImageSet:
     notes: tuple[str, ...] = ()
 
 
-# ------------------------------------------------------------------------------------------------ MNIST and its kind
+# ---------------------------------------------------------------------------------- MNIST and its kind
 def mnist_mini(request: Request) -> ImageSet:
     """The first 10,000 training and 2,000 test images of MNIST, from the package."""
     packed = files("isometry.data.assets").joinpath("mnist_mini.idx.xz").read_bytes()
@@ -126,7 +126,7 @@ def _grey_images(arrays: Sequence[Tensor], class_names: tuple[str, ...], name: s
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- CIFAR
+# ----------------------------------------------------------------------------------------------- CIFAR
 def cifar10(request: Request) -> ImageSet:
     """CIFAR-10 (Krizhevsky 2009)."""
     from torchvision.datasets import CIFAR10
@@ -207,7 +207,7 @@ def _unreachable(name: str, failures: Sequence[str], folder: Path, names: Sequen
     )
 
 
-# ---------------------------------------------------------------------------------------------------- your own pictures
+# ----------------------------------------------------------------------------------- your own pictures
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 _TEST_SHARE = 0.2
 
@@ -219,10 +219,14 @@ def image_folder(request: Request) -> ImageSet:
     """
     train_folder, test_folder = request.folder / "train", request.folder / "test"
     if not train_folder.is_dir():
-        raise DataError(f"error: {train_folder} is not a folder\n  fix:   data.dir=PATH with PATH/train/<class>/<picture>")
+        raise DataError(
+            f"error: {train_folder} is not a folder\n  fix:   data.dir=PATH with PATH/train/<class>/<picture>"
+        )
     class_names = tuple(sorted(path.name for path in train_folder.iterdir() if path.is_dir()))
     if len(class_names) < 2:
-        raise DataError(f"error: {train_folder} needs a folder for each of at least 2 classes, found {len(class_names)}")
+        raise DataError(
+            f"error: {train_folder} needs a folder for each of at least 2 classes, found {len(class_names)}"
+        )
     train_images, train_labels = _read_pictures(train_folder, class_names, request.image_size)
     if test_folder.is_dir():
         test_images, test_labels = _read_pictures(test_folder, class_names, request.image_size)
@@ -230,9 +234,7 @@ def image_folder(request: Request) -> ImageSet:
         return ImageSet(train_images, train_labels, test_images, test_labels, class_names)
     kept, cut = stratified_split(train_labels, _TEST_SHARE, request.split_seed)
     note = f"{test_folder} is missing: {len(cut)} of {len(train_labels)} training pictures are cut off as the test set"
-    return ImageSet(
-        train_images[kept], train_labels[kept], train_images[cut], train_labels[cut], class_names, (note,)
-    )
+    return ImageSet(train_images[kept], train_labels[kept], train_images[cut], train_labels[cut], class_names, (note,))
 
 
 def _read_pictures(folder: Path, class_names: Sequence[str], image_size: int | None) -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""Measure (`statistics`), observe (`monitor`), keep (`history`): three rooms, pure function first, thin callback second."""
+"""Measure (`statistics`), observe (`monitor`), keep (`history`): pure function first, thin callback second."""

@@ -7,7 +7,7 @@ Where it looks, and why there (Lightning 2.6):
     clipping, optimizer.step
     on_train_batch_end          .grad still holds the clipped gradients: total after clipping
 
-The total norm of every step stays on the device; once every `every_n_steps` all of it comes to the host in one transfer.
+The total norm of every step stays on the device; every `every_n_steps` all of it comes to the host in one transfer.
 Nothing of the training is changed: with and without the monitor the final weights are bit-identical (a test).
 """
 

@@ -33,7 +33,8 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def combine_norms(norms: Tensor) -> Tensor:
     """The norm of all tensors together, from the norm of each; float64, no axes."""
-    return torch.linalg.vector_norm(norms)
+    total: Tensor = torch.linalg.vector_norm(norms)
+    return total
 
 
 def count_nonfinite(tensors: Sequence[Tensor]) -> Tensor:

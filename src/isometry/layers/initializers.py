@@ -1,7 +1,7 @@
 """Initialisers, and the one function that decides which parameter gets which.
 
-An initialiser fills a tensor, given its fans: `initializer(tensor, fan_in, fan_out, gain, generator)`. The named schemes
-are variance scaling, written once: Var(w) = gain² / fan, fan the number of inputs, or the mean of inputs and outputs.
+An initialiser fills a tensor, given its fans: `fill(tensor, fan_in, fan_out, gain, generator)`. The named schemes are
+variance scaling, written once: Var(w) = gain² / fan, fan the number of inputs, or the mean of inputs and outputs.
 
 | name      | fan                          | gain              | keeps                                      |
 |-----------|------------------------------|-------------------|--------------------------------------------|
@@ -50,7 +50,7 @@ class InitRecord:
     std: float
 
 
-# ------------------------------------------------------------------------------------------------------- the schemes
+# ----------------------------------------------------------------------------------------- the schemes
 def pytorch_default() -> Initializer:
     return Initializer(None)
 
@@ -95,7 +95,7 @@ def _orthogonal(tensor: Tensor, fan_in: float, fan_out: float, gain: float, rng:
     nn.init.orthogonal_(tensor, gain, generator=rng)
 
 
-# --------------------------------------------------------------------------------------------------- who gets which
+# -------------------------------------------------------------------------------------- who gets which
 @torch.no_grad()
 def initialize_parameters(model: nn.Module, initializer: Initializer, gain: float, seed: int) -> list[InitRecord]:
     """Fill every parameter of `model` in place; each draws from (seed, its name), whatever its neighbours are.

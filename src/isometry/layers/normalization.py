@@ -1,4 +1,4 @@
-"""Normalisation, every kind called as `norm(num_channels) -> Module`, for `[B, C]`, `[B, C, T]` and `[B, C, H, W]` alike.
+"""Normalisation, each called as `norm(num_channels) -> Module`, for `[B, C]`, `[B, C, T]` and `[B, C, H, W]` alike.
 
 All compute (x - mean) / √(variance + 1e-5) · weight + bias with a weight and a bias for each channel; they differ in
 what the mean runs over: the batch (Ioffe & Szegedy 2015), all channels of one sample (Ba 2016), groups of them (Wu & He
@@ -49,7 +49,9 @@ def layer_norm() -> Norm:
 def group_norm(groups: int) -> Norm:
     def make(num_channels: int) -> nn.Module:
         if num_channels % groups:
-            raise ValueError(f"norm.groups must divide the number of channels: got {groups} groups, {num_channels} channels")
+            raise ValueError(
+                f"norm.groups must divide the number of channels: got {groups} groups, {num_channels} channels"
+            )
         return nn.GroupNorm(groups, num_channels)
 
     return Norm(make)

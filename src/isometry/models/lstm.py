@@ -6,12 +6,14 @@ layers with a norm after each, and a dense head on the last state. The gates kee
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from ..layers.activations import Activation
 from ..layers.normalization import Norm
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class RecurrentNet(nn.Module):
@@ -56,7 +58,7 @@ class RecurrentNet(nn.Module):
 
 
 def _over_features(norm: nn.Module, states: Tensor) -> Tensor:
-    """Apply a channels-second norm to `[B, T, F]`, each time step on its own: statistics never mix time steps."""
+    """Apply a channels-second norm to `[B, T, F]`, each time step a sample of its own."""
     if isinstance(norm, nn.Identity):
         return states
     batch, time, features = states.shape

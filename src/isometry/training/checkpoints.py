@@ -2,8 +2,8 @@
 
 Lightning stages its file in $TMPDIR, moves it (across file systems a copy, which a kill tears) and never fsyncs; torch
 does not verify the checksum it stores. So: write to a temporary file in the same folder, fsync, read back and hash,
-rename, fsync the folder; last the manifest `<name>.json` with the SHA-256, which is the commit mark (Pillai et al., OSDI
-2014): a run's folder is continued only from files that have one. A file on its own is checked by the digest inside.
+rename, fsync the folder; last the manifest `<name>.json` with the SHA-256, which is the commit mark (Pillai et al.,
+OSDI 2014): a run's folder is continued only from files that have one. A lone file is checked by the digest inside.
 """
 
 from __future__ import annotations
@@ -31,8 +31,17 @@ BEST, LATEST = "best", "latest"
 def checkpoint_callbacks(folder: Path) -> list[ModelCheckpoint]:
     """Keep the checkpoint with the lowest val/loss and the newest one; names hold the step and are never reused."""
     name = "-epoch{epoch:03d}-step{step:07d}"
-    best = ModelCheckpoint(folder, BEST + name, monitor="val/loss", save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False)
-    latest = ModelCheckpoint(folder, LATEST + name, monitor=None, save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False)
+    best = ModelCheckpoint(
+        folder,
+        BEST + name,
+        monitor="val/loss",
+        save_top_k=1,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    latest = ModelCheckpoint(
+        folder, LATEST + name, monitor=None, save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False
+    )
     return [best, latest]
 
 

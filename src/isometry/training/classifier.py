@@ -58,9 +58,8 @@ class Classifier(LightningModule):
         self.description = dict(description)
         num_classes = len(self.class_names)
         # One object a stage: a shared one would mix validation into test.
-        self.accuracies = nn.ModuleDict(
-            {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("val", "test")}
-        )
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,16 +72,15 @@ class Classifier(LightningModule):
         """Class probabilities float32 `[B, K]` of new pictures, uint8 `[B, C, H, W]`; columns follow `class_names`."""
         if pictures.dtype != torch.uint8 or pictures.dim() != 4 or pictures.shape[1] != len(self.mean):
             raise ValueError(
-                f"predict needs uint8 pictures [B, {len(self.mean)}, H, W], "
-                f"got {pictures.dtype} {list(pictures.shape)}"
+                f"predict needs uint8 pictures [B, {len(self.mean)}, H, W], got {pictures.dtype} {list(pictures.shape)}"
             )
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         images = (pictures.float() / 255 - mean) / std
         was_training = self.training
         self.eval()
         try:
-            parameter = next(self.network.parameters())
-            return self(images.to(parameter)).float().softmax(dim=1).cpu()
+            logits: Tensor = self(images.to(next(self.network.parameters())))
+            return logits.float().softmax(dim=1).cpu()
         finally:
             self.train(was_training)
 
@@ -94,18 +92,18 @@ class Classifier(LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+        self._evaluate(batch, "val", self.val_accuracy)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        logits = self._evaluate(batch, "test")
+        logits = self._evaluate(batch, "test", self.test_accuracy)
         self.confusion.update(logits, batch[1])
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
         logits, labels, loss = self._shared_step(batch)
-        self.accuracies[stage].update(logits, labels)
+        accuracy.update(logits, labels)
         # Weighted by batch size over batches and processes; a NaN stays one.
         self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
-        self.log(f"{stage}/acc", self.accuracies[stage], on_epoch=True, batch_size=len(labels))
+        self.log(f"{stage}/acc", accuracy, on_epoch=True, batch_size=len(labels))
         return logits
 
     def _shared_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

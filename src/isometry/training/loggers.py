@@ -1,7 +1,7 @@
 """Weights & Biases as a guest: it never asks, never stops a training, and its run ends in every exit path.
 
-Online with a key, else offline with one line that says how to look and how to upload. The run is started here and handed
-to Lightning's WandbLogger, which would set WANDB_MODE for the whole process and reuse a run that is still open.
+Online with a key, else offline with one line that says how to look and how to upload. The run is started here and
+handed to Lightning's WandbLogger, which would set WANDB_MODE for the whole process and reuse a run that is still open.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ def wandb_logger(
     chosen, reason = _choose_mode(mode)
     if chosen == "disabled":
         return None, f"W&B disabled ({reason})"
-    options = dict(
-        project=project, name=name, entity=entity, group=group, tags=list(tags), notes=notes, config=dict(config)
-    )
+    options: dict[str, Any] = {"project": project, "name": name, "entity": entity, "group": group, "notes": notes}
+    options |= {"tags": list(tags), "config": dict(config)}
     run, failure = _start(folder, chosen, options)
     if run is None and chosen == "online":
         chosen, reason = "offline", f"the server did not take the run: {failure}"
@@ -94,7 +93,7 @@ def _has_key() -> bool:
         return False
 
 
-def _start(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+def _start(folder: Path, mode: Any, options: Mapping[str, Any]) -> tuple[Any, str]:
     """A run, or None and the reason. Whatever W&B raises, training goes on without it."""
     import wandb
 
@@ -105,7 +104,9 @@ def _start(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[Any, st
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             # Absolute: W&B's service is a process of its own and keeps the folder it was started in.
-            return wandb.init(dir=str(folder.resolve()), mode=mode, settings=settings, reinit="create_new", **options), ""
+            return wandb.init(
+                dir=str(folder.resolve()), mode=mode, settings=settings, reinit="create_new", **options
+            ), ""
     except Exception as error:
         return None, (str(error) or type(error).__name__).splitlines()[0]
 

@@ -45,7 +45,7 @@ def rmsprop(named: NamedParameters, *, lr: float, weight_decay: float, momentum:
     return RMSprop(parameter_groups(named, weight_decay), lr=lr, momentum=momentum, alpha=smoothing)
 
 
-# ------------------------------------------------------------------------------------------------------------ schedules
+# ------------------------------------------------------------------------------------------- schedules
 Factor = Callable[[int], float]
 
 

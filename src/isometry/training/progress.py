@@ -26,11 +26,13 @@ class _Reading(ProgressColumn):
 class TrainingProgress(Callback):
     """Args:
     total_steps: Optimizer steps of the whole training.
+    every_n_steps: Between two readings; the Trainer's `log_every_n_steps`.
     console: Where to write; None: standard output.
     """
 
-    def __init__(self, total_steps: int, console: Console | None = None) -> None:
+    def __init__(self, total_steps: int, every_n_steps: int, console: Console | None = None) -> None:
         self.total_steps = total_steps
+        self.every_n_steps = every_n_steps
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.samples_per_s = float("nan")  # over the whole training, validation excluded
         self._bar: Progress | None = None
@@ -38,7 +40,7 @@ class TrainingProgress(Callback):
         self._window_samples, self._window_start = 0, 0.0
         self._start_step, self._started = 0, 0.0
 
-    # ------------------------------------------------------------------------------------------------------------ hooks
+    # ------------------------------------------------------------------------------------------- hooks
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start_step, self._started = trainer.global_step, time.monotonic()
         if trainer.is_global_zero and self.console.is_terminal:
@@ -56,9 +58,9 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._window_samples += len(batch[1]) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % self.every_n_steps == 0:
             speed = self._close_window()
-            self.log("perf/samples_per_s", speed)
+            pl_module.log("perf/samples_per_s", speed)
             if self._bar:
                 self._bar.update(
                     self._bar.task_ids[0], completed=trainer.global_step, reading=_reading(trainer, "train", speed)
@@ -91,7 +93,7 @@ class TrainingProgress(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._stop()
 
-    # ---------------------------------------------------------------------------------------------------------- windows
+    # ----------------------------------------------------------------------------------------- windows
     def _open_window(self) -> None:
         self._window_samples, self._window_start = 0, time.monotonic()
 
