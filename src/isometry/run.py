@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import signal
 import subprocess
 import time
@@ -20,12 +21,13 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from . import build
 from .config import Config
 from .data.datamodule import ImageDataModule
 from .diagnostics.monitor import GradientMonitor
-from .errors import CheckpointError, Interrupted, IsometryError, NumericalError, ResourceError
+from .errors import CheckpointError, ConfigError, Interrupted, IsometryError, NumericalError, ResourceError
 from .reports import plots
 from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerprint
 from .training.classifier import Classifier
@@ -57,7 +59,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if config.threads:
         torch.set_num_threads(config.threads)
     say("machine", build.check_machine(config))
-    folder = make_folder(config)
+    folder = _agree_on_folder(config)
     try:
         with expected_warnings():
             return _train_in(folder, config, overrides)
@@ -66,12 +68,37 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except Exception:
         (folder / "error.log").write_text(traceback.format_exc())
         raise
+    finally:
+        os.environ.pop(FOLDER_VARIABLE, None)
+
+
+# Tells the processes that Lightning starts for strategy=ddp where the first one writes.
+FOLDER_VARIABLE = "ISOMETRY_RUN_FOLDER"
+
+
+def _agree_on_folder(config: Config) -> Path:
+    """The same folder in every process; only the first one makes and checks it."""
+    if FOLDER_VARIABLE in os.environ:
+        return Path(os.environ[FOLDER_VARIABLE])
+    if "TORCHELASTIC_RUN_ID" in os.environ and config.run_name is None:
+        raise ConfigError("error: under torchrun every process must know the run's folder\n  fix:   run_name=NAME")
+    if not is_first_process():
+        return _fresh_name(Path(config.runs_dir).expanduser(), config)
+    folder = make_folder(config)
+    os.environ[FOLDER_VARIABLE] = str(folder.resolve())
+    return folder
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and writes for all; Lightning reads the launcher's environment for it."""
+    return bool(rank_zero_only.rank == 0)
 
 
 def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     started = time.monotonic()
-    OmegaConf.save(OmegaConf.create(config.model_dump()), folder / "config.yaml")
-    OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
+    if is_first_process():
+        OmegaConf.save(OmegaConf.create(config.model_dump()), folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
     ckpt_path = find_checkpoint(config.ckpt_path, LATEST) if config.ckpt_path else None
     images = build.image_set(config)
     for note in images.notes:
@@ -202,7 +229,8 @@ def evaluate(config: Config, place: str) -> dict[str, Any]:
 
 def say(topic: str, line: str) -> None:
     """One line on what was chosen or done."""
-    print(f"{topic:<8} {line}", flush=True)
+    if is_first_process():
+        print(f"{topic:<8} {line}", flush=True)
 
 
 def make_folder(config: Config) -> Path:
@@ -256,7 +284,7 @@ def _make_loggers(config: Config, folder: Path) -> tuple[list[Logger], str]:
     loggers: list[Logger] = [Journal(folder / "metrics.jsonl")]
     if config.logger == "csv":
         loggers.append(csv_logger(folder))
-    if config.logger != "wandb":
+    if config.logger != "wandb" or not is_first_process():
         return loggers, ""
     options = config.wandb.model_dump()
     made, line = wandb_logger(folder, name=folder.name, config=config.model_dump(), **options)

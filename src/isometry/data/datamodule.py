@@ -136,7 +136,5 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         squares += (values * values).sum(dim=(0, 2, 3), dtype=torch.int64)
     count = images.shape[0] * images.shape[2] * images.shape[3]
     mean = total.double() / count
-    variance = (squares.double() / count - mean**2).clamp_min(
-        1.0
-    )  # at least one grey level: a constant channel is only shifted
+    variance = (squares.double() / count - mean**2).clamp_min(1.0)  # one grey level: a constant channel is only shifted
     return (mean / 255).float(), (variance.sqrt() / 255).float()

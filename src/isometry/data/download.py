@@ -72,7 +72,7 @@ def _stream(url: str, partial: Path, deadline: float) -> str:
     if left <= 0:
         raise DownloadFailed("the deadline has passed")
     with urllib.request.urlopen(url, timeout=min(READ_TIMEOUT, left)) as response, open(partial, "wb") as file:
-        while chunk := response.read1(1 << 20):  # read1 returns what came, so that a trickle cannot hold the clock
+        while chunk := _read(response):
             if time.monotonic() > deadline:
                 raise DownloadFailed("too slow: the deadline (data.download_deadline) has passed")
             digest.update(chunk)
@@ -81,3 +81,10 @@ def _stream(url: str, partial: Path, deadline: float) -> str:
         if expected and file.tell() != int(expected):
             raise DownloadFailed(f"broke off after {file.tell()} of {expected} bytes")
     return digest.hexdigest()
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read1(1 << 20)  # what has come, so that a trickle cannot hold the clock
+    except OSError as error:  # of the network; the caller takes any other for one of the disk
+        raise DownloadFailed(str(error) or type(error).__name__) from None

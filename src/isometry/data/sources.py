@@ -101,7 +101,7 @@ def _idx_source(request: Request, published: Any, class_names: tuple[str, ...], 
                 names = [name.removesuffix(".gz") for name, _ in published.resources]
                 raise _unreachable(published.__name__, failures, places[0], names)
         arrays.append(parse_idx(_unpacked(path), str(path), axes=3 if "idx3" in archive else 1))
-    return _grey_images(arrays, class_names, str(places[0]))
+    return _grey_images(arrays, class_names, str(path.parent))
 
 
 def _find_idx(archive: str, places: Sequence[Path]) -> Path | None:
@@ -121,6 +121,9 @@ def _grey_images(arrays: Sequence[Tensor], class_names: tuple[str, ...], name: s
     train_images, train_labels, test_images, test_labels = arrays
     check_labels(train_images, train_labels, len(class_names), f"{name} (train)")
     check_labels(test_images, test_labels, len(class_names), f"{name} (test)")
+    if train_images.shape[1:] != test_images.shape[1:]:
+        sizes = f"{list(train_images.shape[1:])} and {list(test_images.shape[1:])}"
+        raise DataError(f"error: training and test images of {name} differ in size: {sizes}; get the files again")
     return ImageSet(
         train_images.unsqueeze(1), train_labels.long(), test_images.unsqueeze(1), test_labels.long(), class_names
     )
