@@ -152,6 +152,29 @@ def test_a_continued_run_ends_with_the_same_weights_as_one_that_never_stopped(cl
     assert steps == [row["step"] for row in read_lines(tmp_path / "runs/whole/metrics.jsonl") if "train/loss" in row]
 
 
+def test_a_continued_run_takes_its_own_configuration_and_refuses_another_training(cli: Cli, tmp_path: Path) -> None:
+    own = ["seed=2", "data.split_seed=5", "init=orthogonal", "scheduler=constant"]
+    cli("train", *QUIET, *own, "run_name=r", "trainer.max_epochs=1")
+    code, _, err = cli("train", "ckpt_path=runs/r", "seed=3", "model.depth=9")
+    assert code == 4
+    assert "seed: 2 there, 3 here" in err
+    assert "model.depth: 4 there, 9 here" in err
+    assert cli("train", "ckpt_path=runs/r", "trainer.max_epochs=2")[0] == 0
+    config = OmegaConf.load(tmp_path / "runs/r/config.yaml")
+    assert (config.seed, config.data.split_seed, config.init.name, config.model.depth) == (2, 5, "orthogonal", 4)
+    code, _, err = cli("train", "ckpt_path=runs/r")
+    assert code == 4
+    assert "nothing is left to train" in err
+
+
+def test_a_run_that_was_stopped_in_mid_epoch_serves_the_rest_of_that_epoch(cli: Cli, tmp_path: Path) -> None:
+    steady = [*QUIET, "scheduler=constant", "trainer.val_check_interval=0.34"]
+    cli("train", *steady, "run_name=whole", "trainer.max_epochs=2")
+    cli("train", *steady, "run_name=half", "trainer.max_epochs=2", "trainer.max_steps=12")  # 9 steps an epoch
+    cli("train", "ckpt_path=runs/half", "trainer.max_steps=null")
+    assert latest_digest(tmp_path / "runs/half") == latest_digest(tmp_path / "runs/whole")
+
+
 def latest_digest(folder: Path) -> str:
     return str(torch.load(find_checkpoint(folder, "latest"), weights_only=True)["isometry"]["digest"])
 
@@ -236,18 +259,19 @@ def test_the_csv_logger_and_the_debug_presets_work(cli: Cli, tmp_path: Path) -> 
     assert not (tmp_path / "runs/fast/wandb").exists()
 
 
-def test_overfitting_four_batches_drives_the_loss_to_zero(cli: Cli, tmp_path: Path) -> None:
-    words = [
-        "debug=overfit",
-        "model.depth=4",
-        "optimizer=adam",
-        "optimizer.lr=0.01",
-        "trainer.max_epochs=30",
-        "run_name=r",
-    ]
-    assert cli("train", *words)[0] == 0
+def test_the_overfit_preset_drives_the_loss_to_zero(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "debug=overfit", "model.depth=4", "run_name=r")[0] == 0
     losses = [row["train/loss"] for row in read_lines(tmp_path / "runs/r/metrics.jsonl") if "train/loss" in row]
     assert losses[-1] < 0.05 < 1.0 < losses[0]
+    assert summary(tmp_path / "runs/r")["steps"] == 4 * 50
+
+
+def test_the_profile_preset_ends_before_its_first_validation_and_leaves_a_table(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("train", "debug=profile", "model.depth=3", "model.width=4", "run_name=r")
+    assert (code, err) == (0, "")
+    assert "ended before its first validation" in out
+    assert "optimizer_step" in (tmp_path / "runs/r/fit-profile.txt").read_text()
+    assert math.isfinite(summary(tmp_path / "runs/r")["val/loss"])
 
 
 # ------------------------------------------------------------------------------------------------------------ failures
@@ -348,3 +372,26 @@ def test_train_py_and_the_module_are_the_same_command(tmp_path: Path) -> None:
         words = [sys.executable, *command, "debug=fast", "model.depth=3", f"run_name={name}"]
         subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
     assert summary(tmp_path / "runs/a")["state_digest"] == summary(tmp_path / "runs/b")["state_digest"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_the_same_global_batches_as_one(tmp_path: Path) -> None:
+    """Without batch statistics, two processes with half a batch each do what one does with the whole, but for rounding."""
+    words = [*QUIET, "norm=layer", "optimizer.lr=0.01", "monitor.every_n_steps=1", "trainer.accelerator=cpu"]
+    for name, options in {"one": [], "two": ["trainer=ddp"]}.items():
+        command = [sys.executable, str(Path(__file__).parents[1] / "train.py"), *options, *words, f"run_name={name}"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    one, two = (read_history(tmp_path / "runs" / name / "gradients.jsonl").records for name in ("one", "two"))
+    assert [record.step for record in one] == [record.step for record in two]
+    for single, double in zip(one, two, strict=True):
+        assert double.total == pytest.approx(single.total, rel=2e-2)  # the reduced gradient, not one process's share
+    assert summary(tmp_path / "runs/two")["test/loss"] == pytest.approx(
+        summary(tmp_path / "runs/one")["test/loss"], rel=1e-2
+    )
+    assert not (tmp_path / "runs/two/error.log").exists()
+
+
+def test_under_torchrun_the_processes_must_agree_on_a_folder(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    code, _, err = cli("train", *QUIET)
+    assert (code, "run_name=NAME" in err) == (2, True)

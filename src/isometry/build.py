@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 from torch import nn
 
 from .catalog import GROUPS, SWITCHES
@@ -23,6 +24,7 @@ from .config import Config, Section, validate
 from .data.datamodule import ImageDataModule
 from .data.sources import ImageSet, Request
 from .errors import CheckpointError, ConfigError
+from .folder import is_first_process
 from .layers.activations import Activation
 from .layers.initializers import Initializer, InitRecord, initialize_parameters
 from .layers.normalization import Norm
@@ -96,7 +98,7 @@ def datamodule(config: Config, images: ImageSet) -> ImageDataModule:
         drop_last=data.drop_last,
         limit_train_images=data.limit_train_images,
     )
-    if config.norm.name == "batch" and module.last_batch_size == 1:
+    if config.norm.name == "batch" and min(module.batch_sizes) == 1:
         raise ConfigError(
             f"error: the last training batch holds a single image ({len(module.train_indices)} images, "
             f"data.batch_size = {data.batch_size}), which norm=batch cannot normalise\n"
@@ -111,7 +113,7 @@ def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.
     norm, activation = switch("norm", config.norm), switch("activation", config.activation)
     try:
         made: nn.Module = group("model", config.model)(tuple(image_shape), num_classes, norm, activation)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"error: the model cannot be built: {error}") from None
     return made
 
@@ -150,7 +152,10 @@ def check_forward(config: Config, model: nn.Module, image_shape: Sequence[int]) 
 def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Classifier:
     """The LightningModule, initialised; with `init_from`, started from another run's weights."""
     net = network(config, data.image_shape, len(data.class_names))
-    initialize(net, config.init, activation=config.activation, seed=_init_seed(config))
+    try:
+        initialize(net, config.init, activation=config.activation, seed=_init_seed(config))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"error: init={config.init.name} cannot fill the model's weights: {error}") from None
     check_forward(config, net, data.image_shape)
     description = {
         "config": config.model_dump(),
@@ -225,7 +230,8 @@ def _copy_weights(path: Path, module: Classifier) -> None:
         )
     module.load_state_dict({**own, **{name: saved[name] for name in saved if name not in differing}})
     kept = f"; the head for {len(module.class_names)} classes starts fresh" if differing else ""
-    print(f"weights  from {path}{kept}")
+    if is_first_process():
+        print(f"weights  from {path}{kept}")
 
 
 def _init_seed(config: Config) -> int:
@@ -245,39 +251,46 @@ def total_steps(config: Config, batches_per_epoch: int) -> int:
 def check_machine(config: Config) -> str:
     """Refuse what this machine cannot do; else one line on what was chosen and why."""
     trainer = config.trainer
-    has_gpu = torch.cuda.is_available()
-    wants_gpu = trainer.accelerator == "gpu" or (trainer.accelerator == "auto" and has_gpu)
-    if trainer.accelerator == "gpu" and not has_gpu:
-        raise ConfigError("error: trainer.accelerator = gpu, but torch sees no GPU here\n  fix:   trainer=cpu")
-    if trainer.accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("error: trainer.accelerator = mps, but torch sees no Apple GPU here\n  fix:   trainer=cpu")
-    if trainer.precision == "16-mixed" and not wants_gpu:
+    gpus = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = next((name for name, there in gpus.items() if there), "cpu")  # as Lightning's auto looks for them
+    device = found if trainer.accelerator == "auto" else trainer.accelerator
+    if device != "cpu" and not gpus[device]:
         raise ConfigError(
-            "error: trainer.precision = 16-mixed needs a GPU, and training runs on the CPU here\n"
+            f"error: trainer.accelerator = {device}, but torch sees no such device here\n"
+            "  fix:   trainer.accelerator=cpu   or   trainer=cpu"
+        )
+    if trainer.precision == "16-mixed" and device != "gpu":
+        raise ConfigError(
+            f"error: trainer.precision = 16-mixed needs a GPU, and training runs on {device} here\n"
             "  fix:   trainer.precision=bf16-mixed   or   trainer.precision=32-true"
         )
-    if trainer.sync_batchnorm and not wants_gpu:
+    if trainer.sync_batchnorm and device != "gpu":
         raise ConfigError("error: trainer.sync_batchnorm works on GPUs only\n  fix:   trainer.sync_batchnorm=false")
-    if wants_gpu and trainer.precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
+    bf16 = trainer.precision.startswith("bf16")
+    if device == "gpu" and bf16 and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError("error: this GPU has no bfloat16\n  fix:   trainer.precision=16-mixed")
-    if wants_gpu and isinstance(trainer.devices, int) and trainer.devices > torch.cuda.device_count():
+    if device == "gpu" and isinstance(trainer.devices, int) and trainer.devices > torch.cuda.device_count():
         raise ConfigError(
             f"error: trainer.devices = {trainer.devices}, but this machine has {torch.cuda.device_count()} GPU(s)"
         )
-    device = torch.cuda.get_device_name() if wants_gpu else f"CPU with {torch.get_num_threads()} threads"
-    why = "as asked" if trainer.accelerator != "auto" else ("a GPU is there" if has_gpu else "torch sees no GPU")
-    return f"{device} ({why}), precision {trainer.precision}"
+    names = {"cpu": f"CPU with {torch.get_num_threads()} threads", "mps": "Apple GPU"}
+    name = names.get(device) or torch.cuda.get_device_name()
+    why = "as asked" if trainer.accelerator != "auto" else "torch sees no GPU" if device == "cpu" else "a GPU is there"
+    return f"{name} ({why}), precision {trainer.precision}"
 
 
 def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
     """Lightning's Trainer for one run in `folder`."""
     options = config.trainer.options()
     options["max_steps"] = -1 if options["max_steps"] is None else options["max_steps"]
+    if options["profiler"]:
+        profilers = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+        options["profiler"] = profilers[options["profiler"]](folder, "profile")
     extra: list[Callback] = [*callbacks, *checkpoint_callbacks(folder / "checkpoints")]
     stopping = config.early_stopping
     if stopping.patience is not None:
         extra.append(EarlyStopping("val/loss", patience=stopping.patience, min_delta=stopping.min_delta))
-    return Trainer(
+    made = Trainer(
         **options,
         default_root_dir=folder,
         logger=list(loggers),
@@ -287,3 +300,9 @@ def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: 
         use_distributed_sampler=False,  # data.loader shards itself
         num_sanity_val_steps=0,  # build.check_forward and the first validation do
     )
+    if config.data.batch_size % made.world_size:
+        raise ConfigError(
+            f"error: data.batch_size = {config.data.batch_size} is the global batch: "
+            f"{made.world_size} processes cannot share it evenly\n  fix:   another data.batch_size or trainer.devices"
+        )
+    return made

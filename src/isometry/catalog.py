@@ -25,7 +25,6 @@ class Option:
         default: Used where the configuration says `null` (switches only).
         above, minimum, maximum, below: Bounds of a number, or of each number of a list.
         choices: The only allowed texts.
-        nullable: Whether `null` is a value of its own.
     """
 
     type: type
@@ -36,7 +35,6 @@ class Option:
     maximum: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
-    nullable: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,8 @@ _WIDTH = Option(int, "channels or units", minimum=1, maximum=65_536)
 _LR = Option(float, "peak learning rate per step", above=0)
 _DECAY = Option(float, "weight decay; never applied to norms and biases", minimum=0)
 _BETA = Option(float, "decay rate of a running mean, per step", minimum=0, below=1)
-_WARMUP = Option(float, "share of all steps spent rising linearly from 0", minimum=0, maximum=0.9)
-_GAIN = Option(
-    float, "multiplies the standard deviation; null: 1 for Xavier, else the activation's", above=0, nullable=True
-)
+_WARMUP = Option(float, "share of all steps in which the rate rises", minimum=0, maximum=0.9)
+_GAIN = Option(float, "multiplies the standard deviation; null: 1 for Xavier, else the activation's", above=0)
 
 _INITIALIZERS = "isometry.layers.initializers"
 _NORMS = "isometry.layers.normalization"

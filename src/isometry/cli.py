@@ -1,7 +1,7 @@
 """The command line: parse, call, turn errors into exit codes. Nothing heavy is imported before the words are checked.
 
 Exit codes: 0 done, 1 unexpected, 2 config or usage, 3 data, 4 checkpoint or run state, 5 numerical, 6 resources,
-130 interrupted (see `errors.py`).
+130 interrupted, 143 terminated (see `errors.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
-from .errors import ConfigError, Interrupted, IsometryError
+from .config import Config, differing_identity
+from .errors import CheckpointError, ConfigError, Interrupted, IsometryError
 
 USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
@@ -25,12 +26,13 @@ python train.py --help                      this page
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    command = words.pop(0) if words and words[0] in COMMANDS else None
-    if command is None or {"-h", "--help", "help"} & set(words):
+    if not words or {"-h", "--help", "help"} & set(words):
         print(help_page())
-        return 0 if command or {"-h", "--help", "help"} & set(words) else 2
+        return 0 if words else ConfigError.exit_code
     try:
-        COMMANDS[command](words)
+        if words[0] not in COMMANDS:
+            raise ConfigError(f"error: unknown command {words[0]}\n  fix:   isometry {' | '.join(COMMANDS)}")
+        COMMANDS[words[0]](words[1:])
     except IsometryError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -41,11 +43,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         summary = str(error).splitlines()[0] if str(error) else ""
-        print(
-            f"error: unexpected {type(error).__name__}: {summary}\n"
-            "  look:  error.log in the run's folder; HYDRA_FULL_ERROR=1 shows the traceback here",
-            file=sys.stderr,
-        )
+        print(f"error: unexpected {type(error).__name__}: {summary}", file=sys.stderr)
+        for note in getattr(error, "__notes__", []):
+            print(note, file=sys.stderr)
+        print("  look:  HYDRA_FULL_ERROR=1 shows the traceback here", file=sys.stderr)
         return 1
     return 0
 
@@ -55,7 +56,7 @@ def train(words: Sequence[str]) -> None:
 
     only_print = "--cfg" in words
     words = [word for word in words if word != "--cfg"]
-    config = read(words)
+    config = _continued(words) or read(words)
     if only_print:
         from omegaconf import OmegaConf
 
@@ -68,20 +69,50 @@ def train(words: Sequence[str]) -> None:
     run.say("folder", str(summary["folder"]))
 
 
+def _continued(words: Sequence[str]) -> Config | None:
+    """With `ckpt_path=`, the checkpoint's own configuration with the words on top: what was trained goes on."""
+    if not any(word.startswith("ckpt_path=") for word in words):
+        return None
+    from .overrides import change, values
+
+    place = values(words)["ckpt_path"]
+    if not place:
+        return None
+    from .training.checkpoints import LATEST, find_checkpoint, read_checkpoint
+
+    path = find_checkpoint(str(place), LATEST)
+    stored = read_checkpoint(path)["isometry"]["config"]
+    fresh = {"run_name": None, "ckpt_path": None, "init_from": None}
+    config = change(stored | fresh, words)
+    refused = differing_identity(stored, config.model_dump())
+    if refused:
+        lines = "\n".join(f"  {key}: {old} there, {new} here" for key, old, new in refused)
+        raise CheckpointError(
+            f"error: {path} is another training\n{lines}\n"
+            "  fix:   leave these words out, or start a new run from its weights with init_from="
+        )
+    return config
+
+
 def evaluate(words: Sequence[str]) -> None:
     from .overrides import change, values
 
-    given = values(words)
-    place = given.pop("ckpt_path", None)
+    place = values(words).get("ckpt_path")
     if not place:
         raise ConfigError("error: which checkpoint?\n  fix:   isometry evaluate ckpt_path=RUN_FOLDER_OR_FILE")
+    others = [word for word in words if not word.startswith("ckpt_path=")]
+    foreign = [word for word in others if not word.startswith(("data.", "trainer", "threads"))]
+    if foreign:
+        raise ConfigError(
+            f"error: evaluate takes the network from the checkpoint: {', '.join(foreign)} has no place here\n"
+            "  fix:   keys of data, trainer and threads, e.g. data.dir=PATH trainer=cpu"
+        )
     from .training.checkpoints import BEST, find_checkpoint, read_checkpoint
 
-    stored = read_checkpoint(find_checkpoint(place, BEST))["isometry"]["config"]
-    config = change(stored, given)
+    config = change(read_checkpoint(find_checkpoint(str(place), BEST))["isometry"]["config"], others)
     from . import run
 
-    run.evaluate(config, place)
+    run.evaluate(config, str(place))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate}

@@ -80,7 +80,8 @@ def _inside_runs_dir(value: str) -> str:
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 ShareOrCount = Annotated[int | float, BeforeValidator(_share_or_count)]
-Text = Annotated[str, Field(min_length=1)]
+# `run_name=2024` on a command line is read as a number, and meant as a name.
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value), Field(min_length=1)]
 
 
 # -------------------------------------------------------------------------------------- fixed sections
@@ -190,9 +191,11 @@ def _by_name(family: Mapping[str, Strategy]) -> Discriminator:
 
     def tag(value: Any) -> str | None:
         name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+        if not isinstance(name, str):
+            return None
         if name in family:
-            return str(name)
-        module, _, attribute = str(name).partition(":")
+            return name
+        module, _, attribute = name.partition(":")
         return CUSTOM if module and attribute.isidentifier() else None
 
     return Discriminator(tag)
@@ -256,6 +259,26 @@ def expand_switches(raw: Mapping[str, Any]) -> dict[str, Any]:
             unset = {key: None for strategy in strategies.values() for key in strategy.options}
             full[family] = unset | value
     return full
+
+
+# What may differ when a training goes on; everything else is what is trained, and on what.
+_FREE = {"trainer", "run_name", "runs_dir", "ckpt_path", "init_from", "logger", "wandb", "monitor", "early_stopping"}
+_FREE |= {"threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
+
+
+def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, stored value, value now) for each key that must not change when a training is continued."""
+    differing = []
+    for section in sorted({*stored, *now} - _FREE):
+        old, new = stored.get(section), now.get(section)
+        if isinstance(old, dict) and isinstance(new, dict):
+            keys = sorted(key for key in {*old, *new} if f"{section}.{key}" not in _FREE)
+            differing += [
+                (f"{section}.{key}", old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)
+            ]
+        elif old != new:
+            differing.append((section, old, new))
+    return differing
 
 
 @cache

@@ -41,6 +41,12 @@ class ResourceError(IsometryError):
     exit_code = 6
 
 
+class Terminated(IsometryError):  # noqa: N818 (an event, not a fault)
+    """SIGTERM; the message says from which checkpoint to go on."""
+
+    exit_code = 143
+
+
 class Interrupted(IsometryError):  # noqa: N818 (an event, not a fault)
     """Ctrl-C; the message says from which checkpoint to go on."""
 

@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+_TAIL = 1 << 20  # bytes; no line is longer
 
 
 def to_line(record: Mapping[str, Any]) -> str:
     """One line, without its end: `{"step": 3, "grad_norm/total": "NaN"}`."""
     return json.dumps(_plain(record), allow_nan=False)
+
+
+def open_to_append(path: Path) -> TextIO:
+    """The file, open for more lines; a last line that a kill has torn is cut off first."""
+    if path.is_file():
+        with open(path, "rb+") as file:
+            start = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
+            file.seek(start)
+            file.truncate(start + file.read().rfind(b"\n") + 1)
+    return open(path, "a", encoding="utf-8")
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -118,7 +118,6 @@ def _rule(problem: ErrorDetails) -> str:
         "string_type": "must be a text",
         "string_too_short": "must not be empty",
         "list_type": "must be a list like [a,b]",
-        "literal_error": f"must be {context.get('expected')}",
     }
     return words.get(problem["type"], problem["msg"])
 

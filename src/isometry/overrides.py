@@ -41,28 +41,30 @@ def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
     raw = expand_switches(raw)
     for override in switches:
         family, _, option = str(override.key_or_group).partition(".")
-        raw[family][option or "name"] = override.value()
+        value = override.value()
+        raw[family] |= value if isinstance(value, dict) and not option else {option or "name": value}
     return validate(raw, {str(override.key_or_group): COMMAND_LINE for override in overrides})
 
 
 def values(words: Sequence[str]) -> dict[str, Any]:
     """The keys and values of `words`, each key checked, without composing anything."""
     overrides = [_parse(word) for word in words]
-    unknown = [
-        unknown_key(str(o.key_or_group), COMMAND_LINE, known_keys())
-        for o in overrides
-        if o.key_or_group not in known_keys()
-    ]
-    if unknown:
-        raise ConfigError("\n".join(unknown))
+    _check_keys(overrides, CONFIG_DIR)
     return {str(override.key_or_group): override.value() for override in overrides}
 
 
-def change(raw: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
-    """A stored configuration with a few keys set anew, checked again."""
+def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
+    """A stored configuration with a few keys set anew, checked again: `["trainer=cpu", "data.dir=elsewhere"]`."""
+    given = values(words)
     changed = OmegaConf.create(dict(raw))
     for key, value in given.items():
-        OmegaConf.update(changed, f"{key}.name" if key in {*GROUPS, *SWITCHES} else key, value)
+        if key in SWITCHES:
+            OmegaConf.update(changed, key, expand_switches({key: value})[key])
+        elif (CONFIG_DIR / key).is_dir():
+            OmegaConf.update(changed, key, _compose([f"{key}={value}"], CONFIG_DIR)[key], merge=False)
+    for key, value in given.items():
+        if "." in key or not (key in SWITCHES or (CONFIG_DIR / key).is_dir()):
+            OmegaConf.update(changed, key, value)
     plain = OmegaConf.to_container(changed)
     assert isinstance(plain, dict)
     return validate({str(key): value for key, value in plain.items()}, dict.fromkeys(given, COMMAND_LINE))
@@ -97,24 +99,33 @@ def _check_keys(overrides: Sequence[Override], config_dir: Path) -> None:
     problems = []
     for override in overrides:
         key = str(override.key_or_group)
+        section, _, name = key.partition(".")
         if override.is_delete():
             problems.append(f"error: ~{key}: no key can be removed\n  where: command line\n  fix:   {key}=null")
+        elif section in GROUPS and name == "name":
+            problems.append(
+                f"error: {key} picks a file\n  where: {COMMAND_LINE}\n  fix:   {section}={override.value()}"
+            )
         elif key not in known_keys():
             problems.append(unknown_key(key, COMMAND_LINE, known_keys()))
         elif (config_dir / key).is_dir():
             problems += _check_group(key, override.value(), config_dir)
+        elif key not in SWITCHES and (inner := sorted(other for other in known_keys() if other.startswith(f"{key}."))):
+            problems.append(
+                f"error: {key} is a group of keys, not a value\n  where: {COMMAND_LINE}\n  fix:   {', '.join(inner)}"
+            )
     if problems:
         raise ConfigError("\n".join(problems))
 
 
 def _check_group(group: str, name: Any, config_dir: Path) -> list[str]:
     names = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-    if name is None or name in names:
+    if name in names or (name is None and group in ("experiment", "debug")):
         return []
     if group in GROUPS:
         return [unknown_name(group, str(name), COMMAND_LINE)]
     return [
-        f"error: {group} = {name} is not known\n  where: command line\n"
+        f"error: {group} = {name} is not known\n  where: {COMMAND_LINE}\n"
         f"  fix:   files in configs/{group}: {', '.join(names)}"
     ]
 

@@ -137,9 +137,9 @@ def test_fewer_images_than_a_batch_is_an_error_when_partial_batches_are_left_out
 
 
 def test_both_fixes_of_that_error_work() -> None:
-    assert make(batch_size=90, drop_last=True).batches_per_epoch == 2
-    assert make(batch_size=1000, drop_last=False).batches_per_epoch == 1
-    assert make(batch_size=180, drop_last=True).batches_per_epoch == 1  # exactly one batch is enough
+    assert make(batch_size=90, drop_last=True).batch_sizes == [90, 90]
+    assert make(batch_size=1000, drop_last=False).batch_sizes == [180]
+    assert make(batch_size=180, drop_last=True).batch_sizes == [180]  # exactly one batch is enough
 
 
 # -------------------------------------------------------------------------------------------------- what others plan by
@@ -150,8 +150,8 @@ def test_batches_and_the_smallest_batch_are_those_served(batch_size: int, drop_l
         batch_size = 179
     data = make(batch_size=batch_size, drop_last=drop_last)
     sizes = [len(labels) for _, labels in data.train_dataloader()]
-    assert data.batches_per_epoch == len(data.train_dataloader()) == len(sizes)
-    assert data.last_batch_size == sizes[-1] == min(sizes)
+    assert len(data.train_dataloader()) == len(sizes)
+    assert data.batch_sizes == sizes
 
 
 def test_evaluation_has_its_own_batch_size() -> None:

@@ -39,7 +39,28 @@ def test_without_a_key_it_is_offline_and_says_how_to_look_and_upload(tmp_path: P
 def test_the_environment_variable_is_obeyed(variable: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", variable)
     assert loggers._choose_mode("auto") == (mode, f"WANDB_MODE={variable}")
-    assert loggers._choose_mode("online")[0] == "online"  # what the configuration says goes first
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr(loggers, "_has_key", lambda: True)
+    assert loggers._choose_mode("online") == ("online", "wandb.mode=online")  # what the configuration says goes first
+
+
+def test_online_without_a_key_does_not_ask_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loggers._choose_mode("online") == ("offline", "wandb.mode=online, but there is no API key")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert loggers._choose_mode("auto") == ("offline", "WANDB_MODE=online, but there is no API key")
+
+
+def test_a_wandb_that_dies_in_mid_run_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Dead:
+        def log(self, metrics: dict[str, float]) -> None:
+            raise ConnectionError("service died")
+
+    logger = loggers.GuestWandbLogger(experiment=Dead())  # type: ignore[arg-type]
+    for step in range(3):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    assert capsys.readouterr().out.count("W&B stopped logging (service died)") == 1
+    loggers.log_results(logger, {}, [])
+    assert "did not take the results" in capsys.readouterr().out
 
 
 def test_a_netrc_entry_counts_as_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +87,7 @@ def test_a_server_that_is_down_means_offline_not_a_stop(tmp_path: Path, monkeypa
         return real(*args, mode=mode, **kwargs)
 
     monkeypatch.setattr(wandb, "init", down)
+    monkeypatch.setattr(loggers, "_has_key", lambda: True)
     logger, line = loggers.wandb_logger(tmp_path, mode="online", **OPTIONS)
     assert logger is not None
     assert "W&B offline (the server did not take the run: no route to host)" in line

@@ -1,5 +1,5 @@
-"""The LightningDataModule over images in memory. A fork with big data writes an ordinary one with DataLoaders instead;
-nothing outside this folder assumes tensors in memory (a test trains from a DataLoader).
+"""The LightningDataModule over images in memory. A fork with big data writes an ordinary one with DataLoaders instead:
+`Classifier`, the callbacks and the loggers take any batches of (images, labels) (a test trains from DataLoaders).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..randomness import permutation
 from .augmentation import Augmentation
-from .loader import ImageLoader
+from .loader import ImageLoader, batch_sizes
 from .sources import ImageSet
 from .splits import stratified_split
 
@@ -79,16 +79,9 @@ class ImageDataModule(LightningDataModule):
         return self.image_set.class_names
 
     @property
-    def batches_per_epoch(self) -> int:
-        """Training batches of one epoch, as the loader serves them."""
-        whole, rest = divmod(len(self.train_indices), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
-
-    @property
-    def last_batch_size(self) -> int:
-        """Images of the smallest training batch."""
-        rest = len(self.train_indices) % self.batch_size
-        return self.batch_size if self.drop_last or not rest else rest
+    def batch_sizes(self) -> list[int]:
+        """Images of each training batch of an epoch, as one process is served them."""
+        return batch_sizes(len(self.train_indices), self.batch_size, self.drop_last)
 
     def train_dataloader(self) -> ImageLoader:
         images, labels = self._select(self.train_indices)

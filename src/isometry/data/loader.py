@@ -16,6 +16,21 @@ from ..randomness import derive, permutation
 from .augmentation import Augmentation
 
 
+def batch_sizes(num_images: int, batch_size: int, drop_last: bool, world_size: int = 1) -> list[int]:
+    """Sizes of the global batches of an epoch.
+
+    A rest that has not one image for each process joins the batch before it: an empty share has no mean loss.
+    """
+    whole, rest = divmod(num_images, batch_size)
+    sizes = [batch_size] * whole
+    if rest and not drop_last:
+        if rest < world_size and sizes:
+            sizes[-1] += rest
+        else:
+            sizes.append(rest)
+    return sizes
+
+
 class ImageLoader:
     """Iterates over (images float32 `[B, C, H, W]`, labels int64 `[B]`), normalised per channel.
 
@@ -71,14 +86,12 @@ class ImageLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.images), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
+        return len(batch_sizes(len(self.images), self.batch_size, self.drop_last, self.world_size))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order()
-        for batch in range(len(self)):
-            share = order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
-            yield self.make_batch(share)
+        sizes = batch_sizes(len(self.images), self.batch_size, self.drop_last, self.world_size)
+        for batch in self.order()[: sum(sizes)].split(sizes):
+            yield self.make_batch(batch[self.rank :: self.world_size])
 
     def order(self) -> Tensor:
         """Indices of this epoch's images in the order they are served, over all processes; int64 `[N]`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
+import os
 import pickle
 import tarfile
 import time
@@ -91,7 +92,7 @@ def fashion_mnist(request: Request) -> ImageSet:
 def _idx_source(request: Request, published: Any, class_names: tuple[str, ...], places: list[Path]) -> ImageSet:
     """Read the four files from the first place that has them, after downloading what none has."""
     stop = time.monotonic() + request.deadline
-    arrays = []
+    arrays, found_in = [], places[0]
     for archive, md5 in published.resources:
         path = _find_idx(archive, places)
         if path is None:
@@ -101,7 +102,8 @@ def _idx_source(request: Request, published: Any, class_names: tuple[str, ...], 
                 names = [name.removesuffix(".gz") for name, _ in published.resources]
                 raise _unreachable(published.__name__, failures, places[0], names)
         arrays.append(parse_idx(_unpacked(path), str(path), axes=3 if "idx3" in archive else 1))
-    return _grey_images(arrays, class_names, str(path.parent))
+        found_in = path.parent
+    return _grey_images(arrays, class_names, str(found_in))
 
 
 def _find_idx(archive: str, places: Sequence[Path]) -> Path | None:
@@ -173,7 +175,9 @@ def _fetch_cifar(request: Request, published: Any, folder: Path, members: Sequen
                 member = tar.extractfile(f"{published.base_folder}/{name}")
                 content = member.read() if member else b""
                 _check_md5(content, md5, f"{archive} ({name})")
-                (folder / name).write_bytes(content)
+                partial = folder / f".{name}.{os.getpid()}.part"
+                partial.write_bytes(content)
+                os.replace(partial, folder / name)
     except (tarfile.TarError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"error: cannot unpack {archive}: {error}; delete the file, it will be fetched again") from None
     except OSError as error:
@@ -225,7 +229,7 @@ def image_folder(request: Request) -> ImageSet:
         raise DataError(
             f"error: {train_folder} is not a folder\n  fix:   data.dir=PATH with PATH/train/<class>/<picture>"
         )
-    class_names = tuple(sorted(path.name for path in train_folder.iterdir() if path.is_dir()))
+    class_names = tuple(sorted(_class_folders(train_folder)))
     if len(class_names) < 2:
         raise DataError(
             f"error: {train_folder} needs a folder for each of at least 2 classes, found {len(class_names)}"
@@ -240,19 +244,23 @@ def image_folder(request: Request) -> ImageSet:
     return ImageSet(train_images[kept], train_labels[kept], train_images[cut], train_labels[cut], class_names, (note,))
 
 
+def _class_folders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
 def _read_pictures(folder: Path, class_names: Sequence[str], image_size: int | None) -> tuple[Tensor, Tensor]:
     from concurrent.futures import ThreadPoolExecutor
 
-    unknown = {path.name for path in folder.iterdir() if path.is_dir()} - set(class_names)
+    unknown = _class_folders(folder) - set(class_names)
     if unknown:
         raise DataError(f"error: {folder} has classes that train has not: {', '.join(sorted(unknown))}")
     paths, labels = [], []
     for label, class_name in enumerate(class_names):
         found = sorted(path for path in (folder / class_name).glob("*") if path.suffix.lower() in _PICTURES)
+        if not found:
+            raise DataError(f"error: no pictures in {folder / class_name} (looked for {', '.join(sorted(_PICTURES))})")
         paths += found
         labels += [label] * len(found)
-    if not paths:
-        raise DataError(f"error: no pictures in {folder} (looked for {', '.join(sorted(_PICTURES))})")
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         arrays = list(pool.map(_picture_reader(image_size), paths))
     _check_sizes(paths, arrays)
@@ -270,6 +278,8 @@ def _picture_reader(image_size: int | None) -> Callable[[Path], np.ndarray[Any, 
         """uint8 `[H, W]` for a grey picture, `[H, W, 3]` for any other."""
         try:
             with Image.open(path) as picture:
+                if picture.mode.startswith(("I", "F")):  # Pillow would cut everything above 255 off
+                    raise ValueError("it has more than 8 bits a channel; convert it first")
                 converted = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
                 if image_size:
                     converted = converted.resize((image_size, image_size), Image.Resampling.BILINEAR)

@@ -48,11 +48,16 @@ class GradientRecord:
 
 
 class History:
-    """Records in the order of their steps, thinned evenly so that no more than `capacity` are held."""
+    """Records in the order of their steps; past `capacity` every second one is dropped, and of new ones as many.
+
+    So it stays bounded and evenly spaced however long the run; the file keeps every record.
+    """
 
     def __init__(self, capacity: int = 4096) -> None:
         self.capacity = capacity
         self.records: list[GradientRecord] = []
+        self._seen = 0
+        self._stride = 1  # one in so many is kept
 
     def __len__(self) -> int:
         return len(self.records)
@@ -61,14 +66,17 @@ class History:
         return iter(self.records)
 
     def append(self, record: GradientRecord) -> None:
-        self.records.append(record)
+        if self._seen % self._stride == 0:
+            self.records.append(record)
+        self._seen += 1
         if len(self.records) > self.capacity:
             del self.records[1::2]
+            self._stride *= 2
 
 
-def read_history(path: Path, capacity: int = 4096) -> History:
+def read_history(path: Path) -> History:
     """The history saved in `path`."""
-    history = History(capacity)
+    history = History()
     for plain in read_lines(path):
         layers = {
             name: LayerRecord(float(layer["norm"]), layer["nan"], layer["inf"])

@@ -3,9 +3,8 @@
 Where it looks, and why there (Lightning 2.6):
 
     backward                    gradients are scaled and partial: not here
-    on_before_optimizer_step    accumulated, unscaled, reduced over processes, before clipping: total and layers
-    clipping, optimizer.step
-    on_train_batch_end          .grad still holds the clipped gradients: total after clipping
+    on_before_optimizer_step    accumulated, unscaled, reduced over processes, before clipping: here
+    clipping, optimizer.step    .grad may now hold the optimizer's step (Nesterov on a GPU): not here
 
 The total norm of every step stays on the device; every `every_n_steps` all of it comes to the host in one transfer.
 Nothing of the training is changed: with and without the monitor the final weights are bit-identical (a test).
@@ -22,9 +21,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..jsonl import to_line
+from ..jsonl import open_to_append, to_line
 from .history import GradientRecord, History, LayerRecord
-from .statistics import combine_norms, count_nonfinite, tensor_norms
+from .statistics import clipped_norm, combine_norms, count_nonfinite, tensor_norms
 
 
 class GradientMonitor(Callback):
@@ -44,73 +43,57 @@ class GradientMonitor(Callback):
         self.path = path
         self.history = History()
         self._totals: list[Tensor] = []  # of each step since the last record, on the device
-        self._clipped: list[Tensor] = []
-        self._layers: tuple[list[str], Tensor] | None = None  # names; [L, 3] norm, NaN, Inf, on the device
-        self._step = 0
-        self._gradients: list[Tensor] = []
+        self._clipped: list[Tensor] = []  # the same after clipping; empty when the Trainer does not clip
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._forget()  # a second fit starts its own window
+        self._totals, self._clipped = [], []  # a second fit starts its own window
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._step = trainer.global_step
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self._gradients = [p.grad for p in parameters]
-        if not self._gradients:
+        if not parameters:
             return
-        norms = tensor_norms(self._gradients)
+        gradients = [parameter.grad for parameter in parameters]
+        norms = tensor_norms(gradients)
         self._totals.append(combine_norms(norms))
-        if self._is_logged(self._step):
-            self._layers = _by_layer(pl_module, parameters, norms)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not self._gradients:  # no optimizer step in this batch: gradients are being accumulated
-            return
         if trainer.gradient_clip_val:
-            self._clipped.append(combine_norms(tensor_norms(self._gradients)))
-        self._gradients = []
-        if self._layers is not None:
-            record = self._fetch(*self._layers)
-            self._forget()
-            self.history.append(record)
-            if trainer.is_global_zero:
-                self._write(trainer, record)
+            algorithm = str(getattr(trainer.gradient_clip_algorithm, "value", "norm"))
+            clip_val = float(trainer.gradient_clip_val)
+            self._clipped.append(clipped_norm(gradients, self._totals[-1], clip_val, algorithm))
+        if self._is_logged(trainer.global_step):
+            names, layers = _by_layer(pl_module, parameters, norms)
+            self._record(trainer, names, layers)
 
     def _is_logged(self, step: int) -> bool:
         # Lightning counts its logged steps from 1 as well: both put their values at 0-based steps n-1, 2n-1, …
         return step == 0 or (step + 1) % self.every_n_steps == 0
 
-    def _fetch(self, names: list[str], layers: Tensor) -> GradientRecord:
-        """Everything since the last record, in one transfer to the host."""
-        totals = torch.stack(self._totals)
-        clipped = torch.stack(self._clipped) if self._clipped else totals
-        on_host = torch.cat((totals, clipped, layers.flatten())).tolist()
-        count = len(totals)
-        total_values, clipped_values, rest = on_host[:count], on_host[count : 2 * count], on_host[2 * count :]
-        changed = sum(after < before * (1 - 1e-6) for before, after in zip(total_values, clipped_values, strict=True))
-        rows = zip(*[iter(rest)] * 3, strict=True)
-        return GradientRecord(
-            step=self._step,
-            total=total_values[-1],
-            total_clipped=clipped_values[-1],
-            totals=total_values,
-            clip_fraction=changed / count if self._clipped else None,
-            layers={
-                name: LayerRecord(norm, int(nan), int(inf)) for name, (norm, nan, inf) in zip(names, rows, strict=True)
-            },
+    def _record(self, trainer: Trainer, names: list[str], layers: Tensor) -> None:
+        """Everything since the last record, in one transfer to the host, to everyone who wants it."""
+        count, clips = len(self._totals), bool(self._clipped)
+        after = self._clipped or self._totals
+        on_host = torch.cat((torch.stack(self._totals), torch.stack(after), layers.flatten())).tolist()
+        self._totals, self._clipped = [], []
+        before, clipped, rest = on_host[:count], on_host[count : 2 * count], on_host[2 * count :]
+        changed = sum(new < old * (1 - 1e-6) for old, new in zip(before, clipped, strict=True))
+        rows = zip(names, zip(*[iter(rest)] * 3, strict=True), strict=True)
+        record = GradientRecord(
+            step=trainer.global_step,
+            total=before[-1],
+            total_clipped=clipped[-1],
+            totals=before,
+            clip_fraction=changed / count if clips else None,
+            layers={name: LayerRecord(norm, int(nan), int(inf)) for name, (norm, nan, inf) in rows},
         )
+        self.history.append(record)
+        if trainer.is_global_zero:
+            self._write(trainer, record)
 
     def _write(self, trainer: Trainer, record: GradientRecord) -> None:
         if self.path is not None:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with open_to_append(self.path) as file:
                 print(to_line(asdict(record)), file=file)
         for logger in trainer.loggers:
             logger.log_metrics(metrics(record), step=record.step)
-
-    def _forget(self) -> None:
-        self._totals, self._clipped, self._gradients, self._layers = [], [], [], None
 
 
 def metrics(record: GradientRecord) -> dict[str, float]:
@@ -127,7 +110,7 @@ def metrics(record: GradientRecord) -> dict[str, float]:
 
 
 def _by_layer(pl_module: LightningModule, parameters: list[Any], norms: Tensor) -> tuple[list[str], Tensor]:
-    """Names of the layers with a gradient, and norm, NaN and Inf count of each, float64 `[L, 3]` on the device."""
+    """Names of the layers with a gradient, and norm, NaN and Inf count of each, float64 `[L, 3]`."""
     position = {id(parameter): index for index, parameter in enumerate(parameters)}
     members: dict[str, list[int]] = {}
     for name, parameter in pl_module.named_parameters():  # tied weights appear once
@@ -136,5 +119,5 @@ def _by_layer(pl_module: LightningModule, parameters: list[Any], norms: Tensor) 
     rows = []
     for indices in members.values():
         counts = count_nonfinite([parameters[index].grad for index in indices])
-        rows.append(torch.cat((combine_norms(norms[indices])[None], counts.double())))
+        rows.append(torch.cat((combine_norms(norms[indices])[None], counts.to(norms))))
     return list(members), torch.stack(rows)

@@ -17,17 +17,20 @@ _TRUSTED = (1e-13, 1e18)
 
 
 def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norm of each tensor; float64 `[len(tensors)]` on their device, right from 1e-150 to 1e+150."""
+    """L2 norm of each tensor; float64 `[len(tensors)]`, right from 1e-150 to 1e+150.
+
+    On the tensors' device; on the host for devices that have no float64 (Apple's).
+    """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
     dense = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
-    if dense[0].device.type != "cpu":
+    if dense[0].device.type == "cuda":
         return torch.stack(torch._foreach_norm(dense, 2, dtype=torch.float64))
     precision = torch.promote_types(dense[0].dtype, torch.float32)
-    norms = torch.stack(torch._foreach_norm(dense, 2, dtype=precision)).double()
+    norms = torch.stack(torch._foreach_norm(dense, 2, dtype=precision)).cpu().double()
     trusted = (norms >= _TRUSTED[0]) & (norms <= _TRUSTED[1]) | norms.isnan()
     for index in (~trusted).nonzero().flatten().tolist():
-        norms[index] = torch.linalg.vector_norm(dense[index], dtype=torch.float64)
+        norms[index] = torch.linalg.vector_norm(dense[index].cpu(), dtype=torch.float64)
     return norms
 
 
@@ -35,6 +38,23 @@ def combine_norms(norms: Tensor) -> Tensor:
     """The norm of all tensors together, from the norm of each; float64, no axes."""
     total: Tensor = torch.linalg.vector_norm(norms)
     return total
+
+
+def clipped_norm(tensors: Sequence[Tensor], total: Tensor, clip_val: float, algorithm: str) -> Tensor:
+    """The norm that `total` becomes when the Trainer clips; nothing is changed.
+
+    Computed and not read back: on a GPU, SGD with Nesterov momentum writes its step into `.grad`, so what lies there
+    after the step is no gradient any more.
+
+    Args:
+        tensors: The gradients before clipping.
+        total: Their norm together.
+        clip_val: `trainer.gradient_clip_val`.
+        algorithm: "norm" scales all by min(1, clip_val / (total + 1e-6)); "value" cuts each element at ±clip_val.
+    """
+    if algorithm == "value":
+        return combine_norms(tensor_norms([tensor.clamp(-clip_val, clip_val) for tensor in tensors]))
+    return total * (clip_val / (total + 1e-6)).clamp(max=1.0)  # 1e-6 as in torch.nn.utils.clip_grad_norm_
 
 
 def count_nonfinite(tensors: Sequence[Tensor]) -> Tensor:

@@ -143,10 +143,10 @@ def _init_dense(name: str, module: nn.Module, fill: Fill, gain: float, seed: int
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
     fan_in, fan_out = fans(weight)
+    fan_out /= getattr(module, "groups", 1)  # the first axis runs over all groups, the second within one
     if getattr(module, "transposed", False):  # transposed convolutions store [in, out/groups, *kernel]
         fan_in, fan_out = fan_out, fan_in
-    fan_out /= getattr(module, "groups", 1)
-    fill(weight, fan_in, fan_out, gain, generator(seed, "init", name))
+    _fill(weight, fill, fan_in, fan_out, gain, generator(seed, "init", name))
     yield _record(f"{name}.weight", "scheme", weight, fan_in, fan_out, gain)
     if isinstance(bias, Tensor):
         bias.zero_()
@@ -168,11 +168,18 @@ def _init_recurrent(name: str, module: nn.RNNBase, fill: Fill, gain: float, seed
             rng = generator(seed, "init", full_name, gate)
             fan_in, fan_out = fans(block)
             if own.startswith("weight_hh"):
-                _orthogonal(block, fan_in, fan_out, 1.0, rng)
+                _fill(block, _orthogonal, fan_in, fan_out, 1.0, rng)
                 yield _record(f"{full_name}[{gate}]", "orthogonal", block, fan_in, fan_out, 1.0)
             else:
-                fill(block, fan_in, fan_out, gain, rng)
+                _fill(block, fill, fan_in, fan_out, gain, rng)
                 yield _record(f"{full_name}[{gate}]", "scheme", block, fan_in, fan_out, gain)
+
+
+def _fill(tensor: Tensor, fill: Fill, fan_in: float, fan_out: float, gain: float, rng: torch.Generator) -> None:
+    """Draw on the CPU in float32, whatever the parameter's device and type: the same seed gives the same weights."""
+    drawn = torch.zeros(tensor.shape)
+    fill(drawn, fan_in, fan_out, gain, rng)
+    tensor.copy_(drawn)
 
 
 def _record(

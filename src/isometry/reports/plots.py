@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +41,10 @@ def gradient_norms(history: History, path: Path) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log10(norms)
     logs[~np.isfinite(logs)] = np.nan
-    image = bottom.pcolormesh(np.arange(len(steps) + 1), np.arange(len(names) + 1), logs, cmap="viridis")
+    edges = [steps[0] - 0.5, *[(a + b) / 2 for a, b in itertools.pairwise(steps)], steps[-1] + 0.5]
+    image = bottom.pcolormesh(edges, np.arange(len(names) + 1), logs, cmap="viridis")
     bottom.invert_yaxis()
-    marks = np.unique(np.linspace(0, len(steps) - 1, 6).astype(int))
     bottom.set(title="log₁₀ gradient norm of each layer, input at the top", xlabel="optimizer step", ylabel="layer")
-    bottom.set_xticks(marks + 0.5, [str(steps[mark]) for mark in marks])
     rows = np.unique(np.linspace(0, len(names) - 1, 12).astype(int))
     bottom.set_yticks(rows + 0.5, [names[row].removeprefix("network.") for row in rows], fontsize=7)
     figure.colorbar(image, ax=bottom)

@@ -8,13 +8,15 @@ OSDI 2014): a run's folder is continued only from files that have one. A lone fi
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import pickle
 import platform
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,9 @@ class DurableCheckpointIO(CheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            sha256 = _write(target, lambda file: torch.save(checkpoint, file))
+            buffer = io.BytesIO()
+            torch.save(checkpoint, buffer)
+            sha256 = _write(target, buffer.getbuffer())
             manifest = {
                 "sha256": sha256,
                 "size": target.stat().st_size,
@@ -61,7 +65,7 @@ class DurableCheckpointIO(CheckpointIO):
                 "epoch": checkpoint.get("epoch"),
                 "digest": checkpoint.get("isometry", {}).get("digest"),
             }
-            _write(_manifest(target), lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+            _write(_manifest(target), json.dumps(manifest, indent=1).encode())
         except OSError as error:
             raise ResourceError(f"error: cannot write {target}: {error.strerror or error}") from error
 
@@ -109,7 +113,7 @@ def _check_manifest(path: Path) -> None:
 
 def find_checkpoint(place: str | Path, kind: str) -> Path:
     """The checkpoint file that `place` means: a file itself, or the best or latest one of a run's folder."""
-    path = Path(place)
+    path = Path(place).expanduser()
     if path.is_file():
         return path
     found = sorted((path / "checkpoints").glob(f"{kind}-*.ckpt"))
@@ -156,18 +160,17 @@ def fingerprint() -> dict[str, str | int]:
     }
 
 
-def _write(target: Path, write: Callable[[Any], object]) -> str:
-    """Write `target` durably and all at once; its SHA-256."""
+def _write(target: Path, content: bytes | memoryview) -> str:
+    """Write `target` durably and all at once; the SHA-256 of what was meant and of what arrived."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    meant = hashlib.sha256(content).hexdigest()
     try:
         with open(temporary, "wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            length = file.tell()
-        if temporary.stat().st_size != length:
-            raise OSError(f"{length} bytes were written, {temporary.stat().st_size} arrived")
-        sha256 = _sha256(temporary)
+        if _sha256(temporary) != meant:
+            raise OSError(errno.EIO, "the disk did not keep what was written")
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -176,7 +179,7 @@ def _write(target: Path, write: Callable[[Any], object]) -> str:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return sha256
+    return meant
 
 
 def _sha256(path: Path) -> str:

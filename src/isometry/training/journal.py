@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ..jsonl import to_line
+from ..jsonl import open_to_append, to_line
 
 
 class Journal(Logger):
@@ -56,5 +56,5 @@ class Journal(Logger):
 
     def _open(self) -> TextIO:
         if self._file is None:
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed in finalize)
+            self._file = open_to_append(self.path)
         return self._file

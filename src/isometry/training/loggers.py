@@ -52,14 +52,33 @@ def wandb_logger(
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     run.define_metric("val/acc", summary="max")
-    return WandbLogger(experiment=run, project=project, save_dir=folder), _say(chosen, reason, run)
+    return GuestWandbLogger(experiment=run, project=project, save_dir=folder), _say(chosen, reason, run)
 
 
-def log_media(logger: WandbLogger, images: Mapping[str, Path]) -> None:
-    """PNG files as W&B images."""
+class GuestWandbLogger(WandbLogger):
+    """Lightning's logger, but when W&B fails it says so once and falls silent: the training goes on."""
+
+    failed = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.failed:
+            return
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:  # its service process died, its disk is full …
+            self.failed = True
+            print(f"W&B stopped logging ({error}); the journal metrics.jsonl has every value")
+
+
+def log_results(logger: WandbLogger, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+    """The run's summary, and its PNG files as W&B images."""
     import wandb
 
-    logger.experiment.log({key: wandb.Image(str(path)) for key, path in images.items()})
+    try:
+        logger.experiment.log({f"media/{path.stem}": wandb.Image(str(path)) for path in pictures})
+        logger.experiment.summary.update(dict(summary))
+    except Exception as error:
+        print(f"W&B did not take the results ({error}); they are in the run's folder")
 
 
 def finish_wandb(logger: WandbLogger, exit_code: int) -> None:
@@ -71,12 +90,16 @@ def finish_wandb(logger: WandbLogger, exit_code: int) -> None:
 
 
 def _choose_mode(mode: str) -> tuple[str, str]:
-    if mode != "auto":
-        return mode, f"wandb.mode={mode}"
-    wanted = os.environ.get("WANDB_MODE", "").lower()
-    if wanted in ("online", "offline", "disabled", "dryrun"):
-        return ("offline" if wanted == "dryrun" else wanted), f"WANDB_MODE={wanted}"
-    return ("online", "an API key was found") if _has_key() else ("offline", "no API key")
+    wanted, reason = mode, f"wandb.mode={mode}"
+    if mode == "auto":
+        variable = os.environ.get("WANDB_MODE", "").lower()
+        named = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+        wanted, reason = named.get(variable, "auto"), f"WANDB_MODE={variable}"
+    if wanted in ("offline", "disabled"):
+        return wanted, reason
+    if _has_key():
+        return "online", "an API key was found" if wanted == "auto" else reason
+    return "offline", "no API key" if wanted == "auto" else f"{reason}, but there is no API key"  # it would ask for one
 
 
 def _has_key() -> bool:
@@ -97,9 +120,7 @@ def _start(folder: Path, mode: Any, options: Mapping[str, Any]) -> tuple[Any, st
     """A run, or None and the reason. Whatever W&B raises, training goes on without it."""
     import wandb
 
-    settings = wandb.Settings(
-        init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT, silent=True, console="off", x_disable_stats=False
-    )
+    settings = wandb.Settings(init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT, silent=True, console="off")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
