@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-# Child processes inherit these, so a command started by a test is as cut off as the test itself.
+# Child processes inherit these: their W&B has no key, and its server is a port where nobody answers.
 for name in [name for name in os.environ if name.startswith("WANDB_")]:
     del os.environ[name]
 os.environ |= {
@@ -33,14 +33,26 @@ def no_network(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     """Connecting anywhere but to this machine fails the test, at once and by name."""
     if request.node.get_closest_marker("network"):
         return
-    connect = socket.socket.connect
+    here = ("127.0.0.1", "::1", "localhost")
+    reals = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex")}
+    look_up = socket.getaddrinfo
 
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            pytest.fail(f"a test tried to reach {address}")
-        connect(self, address)
+    def guard(name: str) -> Any:
+        def guarded(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_UNIX and address[0] not in here:
+                pytest.fail(f"a test tried to reach {address}")
+            return reals[name](self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+        return guarded
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in (*here, None, socket.gethostname()):
+            pytest.fail(f"a test tried to look up {host}")
+        return look_up(host, *args, **kwargs)
+
+    for name in reals:
+        monkeypatch.setattr(socket.socket, name, guard(name))
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
 
 
 @pytest.fixture(autouse=True)

@@ -90,6 +90,11 @@ WRONG: list[tuple[str, list[str]]] = [
     ("model.depth", ["cannot read 'model.depth'", "key=value"]),
     ("data.dir=a'b", ["cannot read", "quote"]),
     ("~trainer", ["no key can be removed"]),
+    ("wandb=offline", ["wandb is a group of keys", "wandb.mode"]),
+    ("optimizer.name=adamw", ["optimizer.name picks a file", "optimizer=adamw"]),
+    ("model=null", ["model = None is not known"]),
+    ("init=[a,b]", ["is not known", "he_normal"]),
+    ("run_name=1.5", ["must be a text"]),
 ]  # fmt: skip
 
 
@@ -147,6 +152,31 @@ def test_cfg_prints_what_would_run(cli: Callable[..., Any]) -> None:
 def test_switches_and_their_options_come_in_any_order(words: list[str]) -> None:
     config = read(words)
     assert (config.init.name, config.init.gain) == ("orthogonal", 2.0)
+
+
+def test_a_switch_may_be_given_whole() -> None:
+    config = read(["init={name:orthogonal,gain:2.0}"])
+    assert (config.init.name, config.init.gain) == ("orthogonal", 2.0)
+
+
+def test_a_number_can_be_a_name() -> None:
+    assert read(["run_name=2024", "wandb.project=7"]).run_name == "2024"
+
+
+def test_an_unknown_command_is_named(cli: Callable[..., Any]) -> None:
+    code, _, err = cli("trian", "model=lstm")
+    assert (code, "unknown command trian" in err, "train | evaluate" in err) == (2, True, True)
+
+
+def test_python_defaults_are_those_of_the_configs() -> None:
+    from isometry import GradientMonitor
+    from isometry.data.sources import Request
+
+    config, request = read([]), Request(Path())
+    assert GradientMonitor().every_n_steps == config.monitor.every_n_steps
+    assert (request.deadline, request.image_size, request.split_seed) == (
+        config.data.download_deadline, config.data.image_size, config.data.split_seed,
+    )  # fmt: skip
 
 
 def test_null_takes_the_catalogs_default() -> None:

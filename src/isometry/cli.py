@@ -75,8 +75,9 @@ def _continued(words: Sequence[str]) -> Config | None:
         return None
     from .overrides import change, values
 
-    place = values(words)["ckpt_path"]
-    if not place:
+    given = values(words)
+    place = given["ckpt_path"]
+    if not place or given.get("init_from"):
         return None
     from .training.checkpoints import LATEST, find_checkpoint, read_checkpoint
 

@@ -16,6 +16,7 @@ from pydantic import create_model as create_pydantic_model
 from pydantic_core import PydanticCustomError
 
 from .catalog import GROUPS, SWITCHES, Option, Strategy
+from .contradictions import contradictions
 from .errors import ConfigError
 from .mistakes import explain, message
 
@@ -242,7 +243,7 @@ def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> 
         config = Config.model_validate(expand_switches(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(explain(problem, raw, given, known_keys()) for problem in error.errors())) from None
-    problems = [message(key, rule, given, fixes) for key, rule, fixes in _contradictions(config)]
+    problems = [message(key, rule, given, fixes) for key, rule, fixes in contradictions(config)]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
@@ -296,69 +297,3 @@ def _keys_of_config() -> Iterator[str]:
             yield from (f"{section}.{key}" for strategy in family.values() for key in strategy.options)
         elif isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from (f"{section}.{key}" for key in info.annotation.model_fields)
-
-
-# ---------------------------------------------------------------------------------------- cross-checks
-def _contradictions(config: Config) -> Iterator[tuple[str, str, list[str]]]:
-    """Values that are fine alone and wrong together: key, rule, fixes."""
-    data, trainer = config.data, config.trainer
-    if config.model.name == "resnet" and (config.model.depth - 2) % 6:
-        lower = config.model.depth - (config.model.depth - 2) % 6
-        yield (
-            "model.depth",
-            f"model.depth = {config.model.depth} is not allowed (a CIFAR ResNet has 6n+2 layers)",
-            [f"model.depth={max(lower, 8)}", f"model.depth={lower + 6}"],
-        )
-    if config.norm.name == "group":
-        yield from _group_norm_divides(config)
-    if config.scheduler.name == "step" and config.scheduler.milestones != sorted(set(config.scheduler.milestones)):
-        yield "scheduler.milestones", "scheduler.milestones must rise", ["scheduler.milestones=[0.5,0.75]"]
-    if config.ckpt_path and config.init_from:
-        yield "init_from", "ckpt_path continues a run and init_from starts a new one: give one of them", []
-    if data.image_size and data.name != "image_folder":
-        yield "data.image_size", f"data.image_size is used by data=image_folder alone, not by data={data.name}", []
-    if trainer.accelerator == "cpu" and trainer.precision == "16-mixed":
-        yield (
-            "trainer.precision",
-            "trainer.precision = 16-mixed needs a GPU (fp16 has no fast or safe path on a CPU)",
-            ["trainer.precision=bf16-mixed", "trainer.precision=32-true"],
-        )
-    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
-        yield "trainer.sync_batchnorm", "trainer.sync_batchnorm works on GPUs only", ["trainer.sync_batchnorm=false"]
-    if config.scheduler.name == "plateau" and trainer.check_val_every_n_epoch > 1:
-        yield (
-            "trainer.check_val_every_n_epoch",
-            "scheduler=plateau looks at val/loss after every epoch: it needs trainer.check_val_every_n_epoch = 1",
-            ["trainer.check_val_every_n_epoch=1"],
-        )
-    yield from _batch_shares(config)
-
-
-def _group_norm_divides(config: Config) -> Iterator[tuple[str, str, list[str]]]:
-    """Widths of later stages are multiples of the first, so dividing the first is enough."""
-    key = "hidden_size" if config.model.name == "lstm" else "width"
-    width, groups = getattr(config.model, key), config.norm.groups
-    if width % groups:
-        divisor = max(n for n in range(1, groups) if width % n == 0)
-        yield (
-            "norm.groups",
-            f"norm.groups = {groups} does not divide model.{key} = {width}",
-            [f"norm.groups={divisor}", f"model.{key}={width - width % groups + groups}"],
-        )
-
-
-def _batch_shares(config: Config) -> Iterator[tuple[str, str, list[str]]]:
-    data, trainer = config.data, config.trainer
-    processes = (trainer.devices if isinstance(trainer.devices, int) else 1) * trainer.num_nodes
-    if data.batch_size % processes:
-        yield (
-            "data.batch_size",
-            f"data.batch_size = {data.batch_size} is the global batch: {processes} processes cannot share it evenly",
-            [f"data.batch_size={-(-data.batch_size // processes) * processes}"],
-        )
-    elif config.norm.name == "batch" and data.batch_size // processes == 1:
-        yield (
-            "data.batch_size",
-            "norm=batch needs at least 2 images per process: one has no variance",
-            [f"data.batch_size={2 * processes}", "norm=group"],
-        )

@@ -23,6 +23,19 @@ def test_fans_count_the_receptive_field(shape: tuple[int, ...], fan_in: int, fan
     assert fans(torch.empty(shape)) == (fan_in, fan_out)
 
 
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "fan_out"),
+    [
+        (nn.Conv2d(8, 12, 3, groups=4), 18, 27),  # 2 inputs and 3 outputs a group, 9 pixels
+        (nn.ConvTranspose2d(8, 12, 3), 72, 108),
+        (nn.ConvTranspose2d(8, 12, 3, groups=4), 18, 27),
+    ],
+)
+def test_fans_of_grouped_and_transposed_convolutions(layer: nn.Module, fan_in: float, fan_out: float) -> None:
+    record = initialize(layer, "xavier_normal", seed=0)[0]
+    assert (record.fan_in, record.fan_out) == (fan_in, fan_out)
+
+
 def expected_std(name: str, fan_in: int, fan_out: int) -> float:
     return {"xavier": math.sqrt(2 / (fan_in + fan_out)), "he": SQRT2 / math.sqrt(fan_in)}[name.partition("_")[0]]
 

@@ -38,3 +38,12 @@ def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
     assert [line["step"] for line in read_lines(path)] == [1, 2]
+
+
+def test_a_torn_last_line_is_cut_off_before_more_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"ste')
+    journal = Journal(path)
+    journal.log_metrics({"train/loss": 1.0}, step=2)
+    journal.finalize("success")
+    assert [line["step"] for line in read_lines(path)] == [1, 2]

@@ -76,6 +76,8 @@ class ImageLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._first = 0  # of the batches of the next pass
+        self._next = 0  # after the last one served
 
     @property
     def sampler(self) -> ImageLoader:
@@ -90,8 +92,18 @@ class ImageLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         sizes = batch_sizes(len(self.images), self.batch_size, self.drop_last, self.world_size)
-        for batch in self.order()[: sum(sizes)].split(sizes):
-            yield self.make_batch(batch[self.rank :: self.world_size])
+        first, self._first = self._first, 0
+        for index, batch in enumerate(self.order()[: sum(sizes)].split(sizes)):
+            if index >= first:
+                self._next = index + 1
+                yield self.make_batch(batch[self.rank :: self.world_size])
+
+    def state_dict(self) -> dict[str, int]:
+        """Lightning puts it into the checkpoint: a run stopped in mid-epoch goes on with the rest of that epoch."""
+        return {"next_batch": self._next % max(len(self), 1)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._first = state["next_batch"]
 
     def order(self) -> Tensor:
         """Indices of this epoch's images in the order they are served, over all processes; int64 `[N]`."""

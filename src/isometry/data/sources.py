@@ -257,7 +257,7 @@ def _read_pictures(folder: Path, class_names: Sequence[str], image_size: int | N
     paths, labels = [], []
     for label, class_name in enumerate(class_names):
         found = sorted(path for path in (folder / class_name).glob("*") if path.suffix.lower() in _PICTURES)
-        if not found:
+        if not found and (folder / class_name).is_dir():
             raise DataError(f"error: no pictures in {folder / class_name} (looked for {', '.join(sorted(_PICTURES))})")
         paths += found
         labels += [label] * len(found)

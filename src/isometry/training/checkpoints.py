@@ -33,17 +33,10 @@ BEST, LATEST = "best", "latest"
 def checkpoint_callbacks(folder: Path) -> list[ModelCheckpoint]:
     """Keep the checkpoint with the lowest val/loss and the newest one; names hold the step and are never reused."""
     name = "-epoch{epoch:03d}-step{step:07d}"
-    best = ModelCheckpoint(
-        folder,
-        BEST + name,
-        monitor="val/loss",
-        save_top_k=1,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-    latest = ModelCheckpoint(
-        folder, LATEST + name, monitor=None, save_top_k=1, enable_version_counter=False, auto_insert_metric_name=False
-    )
+    options: dict[str, Any] = {"save_top_k": 1, "enable_version_counter": False, "auto_insert_metric_name": False}
+    # Only after a validation: before the first one there is nothing to compare.
+    best = ModelCheckpoint(folder, BEST + name, monitor="val/loss", save_on_train_epoch_end=False, **options)
+    latest = ModelCheckpoint(folder, LATEST + name, monitor=None, **options)
     return [best, latest]
 
 
