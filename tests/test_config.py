@@ -13,10 +13,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from isometry.catalog import GROUPS, SWITCHES
-from isometry.config import Config, known_keys, validate
+from isometry.config import CONFIG_DIR, Config, known_keys
 from isometry.errors import ConfigError
-from isometry.mistakes import CONFIG_DIR
 from isometry.overrides import read
+from isometry.validation import validate
 
 CLIP_RULE = "trainer.gradient_clip_val = -1.0 is not allowed (must be > 0, or null for no clipping)"
 CLIP_FIX = "trainer.gradient_clip_val=1.0   or   trainer.gradient_clip_val=null"

@@ -131,7 +131,9 @@ def test_load_gives_bit_equal_logits_and_predictions(cli: Cli, tmp_path: Path) -
 def test_a_checkpoint_that_names_foreign_code_is_not_loaded_unless_trusted(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_norms.py").write_text("from torch import nn\n\ndef mine(num_channels):\n    return nn.Identity()\n")
+    (tmp_path / "own_norms.py").write_text(
+        "from torch import nn\n\ndef mine(num_channels):\n    return nn.Identity()\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert cli("train", *QUIET, "run_name=r", "norm=own_norms:mine")[0] == 0
     with pytest.raises(isometry.errors.CheckpointError, match="own_norms:mine"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from isometry.mistakes import CONFIG_DIR
+from isometry.config import CONFIG_DIR
 
 Cli = Callable[..., tuple[int, str, str]]
 PICTURES = Path(__file__).parents[2] / "shared" / "data" / "cifar10_images.tar.xz"

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from isometry.catalog import GROUPS, SWITCHES
-from isometry.mistakes import CONFIG_DIR
+from isometry.config import CONFIG_DIR
 from isometry.overrides import read, values
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 from torch import nn
 
 from .catalog import GROUPS, SWITCHES
-from .config import Config, Section, validate
+from .config import Config, Section
 from .data.datamodule import ImageDataModule
 from .data.sources import ImageSet, Request
 from .errors import CheckpointError, ConfigError
@@ -37,6 +37,7 @@ from .training.checkpoints import (
     read_checkpoint,
 )
 from .training.classifier import Classifier
+from .validation import validate
 
 
 # ------------------------------------------------------------------------------------ names to objects

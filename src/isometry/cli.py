@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
-from .config import Config, differing_identity
+from .config import Config
 from .errors import CheckpointError, ConfigError, Interrupted, IsometryError
+from .validation import differing_identity
 
 USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)

@@ -1,24 +1,21 @@
-"""The schema: what a composed configuration may say. Types, bounds, units and cross-checks; no defaults.
+"""The schema: what a composed configuration may say. Types, bounds and units; no defaults.
 
 Defaults have one owner each: run-level values in `configs/*.yaml`, options of the switches in `catalog.py`.
-Imports neither torch nor lightning, so a wrong value is answered in about half a second. `validate` reports all
-problems at once, each as rule, value given, where it came from and what to write instead.
+Imports neither torch nor lightning, so a wrong value is answered in less than a second (`validation.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic import create_model as create_pydantic_model
 from pydantic_core import PydanticCustomError
 
 from .catalog import GROUPS, SWITCHES, Option, Strategy
-from .contradictions import contradictions
-from .errors import ConfigError
-from .mistakes import explain, message
 
 CUSTOM = "custom"  # the tag of a switch set to an import path, `my_lab.inits:mine`
 
@@ -227,28 +224,7 @@ class Config(Section):
     threads: Annotated[int, Field(ge=1)] | None
 
 
-# ------------------------------------------------------------------------------------------ validation
-def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> Config:
-    """The checked configuration.
-
-    Args:
-        raw: The composed configuration as plain containers.
-        given: For each key that was set by hand, where: `{"model.depth": "command line"}`.
-
-    Raises:
-        ConfigError: All problems at once, in words.
-    """
-    given = given or {}
-    try:
-        config = Config.model_validate(expand_switches(raw))
-    except ValidationError as error:
-        raise ConfigError("\n".join(explain(problem, raw, given, known_keys()) for problem in error.errors())) from None
-    problems = [message(key, rule, given, fixes) for key, rule, fixes in contradictions(config)]
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return config
-
-
+# ---------------------------------------------------------------------------------------- keys
 def expand_switches(raw: Mapping[str, Any]) -> dict[str, Any]:
     """`init: he_normal`, as a YAML file may write it, becomes the full mapping with every option null."""
     full = dict(raw)
@@ -260,26 +236,6 @@ def expand_switches(raw: Mapping[str, Any]) -> dict[str, Any]:
             unset = {key: None for strategy in strategies.values() for key in strategy.options}
             full[family] = unset | value
     return full
-
-
-# What may differ when a training goes on; everything else is what is trained, and on what.
-_FREE = {"trainer", "run_name", "runs_dir", "ckpt_path", "init_from", "logger", "wandb", "monitor", "early_stopping"}
-_FREE |= {"threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
-
-
-def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, stored value, value now) for each key that must not change when a training is continued."""
-    differing = []
-    for section in sorted({*stored, *now} - _FREE):
-        old, new = stored.get(section), now.get(section)
-        if isinstance(old, dict) and isinstance(new, dict):
-            keys = sorted(key for key in {*old, *new} if f"{section}.{key}" not in _FREE)
-            differing += [
-                (f"{section}.{key}", old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)
-            ]
-        elif old != new:
-            differing.append((section, old, new))
-    return differing
 
 
 @cache
@@ -297,3 +253,13 @@ def _keys_of_config() -> Iterator[str]:
             yield from (f"{section}.{key}" for strategy in family.values() for key in strategy.options)
         elif isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from (f"{section}.{key}" for key in info.annotation.model_fields)
+
+
+# ---------------------------------------------------------------------- where the YAML files lie
+def _config_dir() -> Path:
+    """`isometry/configs` in an installed wheel, `configs/` beside `src/` in a checkout."""
+    installed = Path(__file__).parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+CONFIG_DIR = _config_dir()

@@ -1,28 +1,19 @@
 """Mistakes in words: each as the rule, what was given, where it came from, and what to write instead.
 
-`config.py` finds the mistakes, this module only phrases them. Torch-free.
+`validation.py` and `overrides.py` find the mistakes, this module only phrases them. Torch-free.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 from pydantic_core import ErrorDetails
 
 from .catalog import GROUPS, SWITCHES
-
-
-def _config_dir() -> Path:
-    """`isometry/configs` in an installed wheel, `configs/` beside `src/` in a checkout."""
-    installed = Path(__file__).parent / "configs"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
-
-
-CONFIG_DIR = _config_dir()
+from .config import CONFIG_DIR, known_keys
 
 Given = Mapping[str, str]  # key -> where it was set by hand
 
@@ -36,8 +27,9 @@ def message(key: str, what: str, given: Given, fixes: Sequence[str] = ()) -> str
     return "\n".join(lines)
 
 
-def unknown_key(key: str, where: str, known: Collection[str]) -> str:
+def unknown_key(key: str, where: str) -> str:
     """For a key that does not exist: the closest that do, else its siblings."""
+    known = known_keys()
     last, section = key.rpartition(".")[2], key.rpartition(".")[0]
     same_name = sorted(other for other in known if other.rpartition(".")[2] == last)
     closest = same_name or difflib.get_close_matches(key, known, 3, 0.75)
@@ -58,14 +50,14 @@ def unknown_name(family: str, name: str, where: str) -> str:
     return f"error: {family} = {name} is not known\n  where: {where}\n  fix:   {hint}choices: {', '.join(names)}{own}"
 
 
-def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given, known: Collection[str]) -> str:
+def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given) -> str:
     """One pydantic error in our form."""
     key, value, kind = _key(problem), problem["input"], problem["type"]
     match kind:
         case "missing":
             return message(key, f"{key} is missing", given)
         case "extra_forbidden":
-            return unknown_key(key, given.get(key, "configs"), known)
+            return unknown_key(key, given.get(key, "configs"))
         case "union_tag_invalid" | "union_tag_not_found":
             name = value.get("name") if isinstance(value, dict) else value
             return unknown_name(key, str(name), given.get(key, given.get(f"{key}.name", "configs")))

@@ -20,9 +20,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .catalog import GROUPS, SWITCHES
-from .config import Config, expand_switches, known_keys, validate
+from .config import CONFIG_DIR, Config, expand_switches, known_keys
 from .errors import ConfigError
-from .mistakes import CONFIG_DIR, unknown_key, unknown_name
+from .mistakes import unknown_key, unknown_name
+from .validation import validate
 
 COMMAND_LINE = "command line"
 
@@ -107,7 +108,7 @@ def _check_keys(overrides: Sequence[Override], config_dir: Path) -> None:
                 f"error: {key} picks a file\n  where: {COMMAND_LINE}\n  fix:   {section}={override.value()}"
             )
         elif key not in known_keys():
-            problems.append(unknown_key(key, COMMAND_LINE, known_keys()))
+            problems.append(unknown_key(key, COMMAND_LINE))
         elif (config_dir / key).is_dir():
             problems += _check_group(key, override.value(), config_dir)
         elif key not in SWITCHES and (inner := sorted(other for other in known_keys() if other.startswith(f"{key}."))):

@@ -1,17 +1,65 @@
-"""Values that are fine alone and wrong together. `config.py` checks each value, this module the whole. Torch-free."""
+"""Judging a composed configuration: each value against the schema, then values that are fine alone and wrong together.
+
+All problems are reported at once, each as the rule, what was given, where it came from and what to write instead.
+Torch-free.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from .config import Config
+from pydantic import ValidationError
+
+from .config import Config, expand_switches
+from .errors import ConfigError
+from .mistakes import explain, message
 
 Contradiction = tuple[str, str, list[str]]  # key, rule, fixes
 
 
-def contradictions(config: Config) -> Iterator[Contradiction]:
+def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> Config:
+    """The checked configuration.
+
+    Args:
+        raw: The composed configuration as plain containers.
+        given: For each key that was set by hand, where: `{"model.depth": "command line"}`.
+
+    Raises:
+        ConfigError: All problems at once, in words.
+    """
+    given = given or {}
+    try:
+        config = Config.model_validate(expand_switches(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(problem, raw, given) for problem in error.errors())) from None
+    problems = [message(key, rule, given, fixes) for key, rule, fixes in _contradictions(config)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+# What may differ when a training goes on; everything else is what is trained, and on what.
+_FREE = {"trainer", "run_name", "runs_dir", "ckpt_path", "init_from", "logger", "wandb", "monitor", "early_stopping"}
+_FREE |= {"threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
+
+
+def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, stored value, value now) for each key that must not change when a training is continued."""
+    differing = []
+    for section in sorted({*stored, *now} - _FREE):
+        old, new = stored.get(section), now.get(section)
+        if isinstance(old, dict) and isinstance(new, dict):
+            keys = sorted(key for key in {*old, *new} if f"{section}.{key}" not in _FREE)
+            differing += [
+                (f"{section}.{key}", old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)
+            ]
+        elif old != new:
+            differing.append((section, old, new))
+    return differing
+
+
+def _contradictions(config: Config) -> Iterator[Contradiction]:
     """All that do not go together in `config`."""
     data, trainer = config.data, config.trainer
     if config.model.name == "resnet" and (config.model.depth - 2) % 6:
