@@ -274,7 +274,8 @@ def check_machine(config: Config) -> str:
         raise ConfigError(
             f"error: trainer.devices = {trainer.devices}, but this machine has {torch.cuda.device_count()} GPU(s)"
         )
-    names = {"cpu": f"CPU with {torch.get_num_threads()} threads", "mps": "Apple GPU"}
+    threads = torch.get_num_threads()
+    names = {"cpu": f"CPU with {threads} thread{'s' if threads > 1 else ''}", "mps": "Apple GPU"}
     name = names.get(device) or torch.cuda.get_device_name()
     why = "as asked" if trainer.accelerator != "auto" else "torch sees no GPU" if device == "cpu" else "a GPU is there"
     return f"{name} ({why}), precision {trainer.precision}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -40,9 +41,12 @@ def enter_folder(config: Config) -> Path:
     return folder
 
 
-def leave_folder() -> None:
-    """Forget the folder, so that the next run of this process gets its own."""
+def leave_folder(folder: Path) -> None:
+    """Forget the folder, so that the next run of this process gets its own; a run that wrote nothing leaves none."""
     os.environ.pop(_VARIABLE, None)
+    if is_first_process():
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def _place(config: Config) -> Path:

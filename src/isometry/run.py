@@ -64,7 +64,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
             error.add_note(f"  look:  {folder / 'error.log'}")
         raise
     finally:
-        leave_folder()
+        leave_folder(folder)
 
 
 def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class _Reading(ProgressColumn):
     """Loss, accuracy and images/s of the last logged step."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields["reading"])
+        return Text(task.fields["reading"], no_wrap=True)
 
 
 class TrainingProgress(Callback):
@@ -44,7 +44,12 @@ class TrainingProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start_step, self._started = trainer.global_step, time.monotonic()
         if trainer.is_global_zero and self.console.is_terminal:
-            columns = (TextColumn("epoch {task.description}"), BarColumn(), _Reading(), TimeRemainingColumn())
+            columns = (
+                TextColumn("epoch {task.description}"),
+                BarColumn(16),
+                _Reading(),
+                TimeRemainingColumn(compact=True),
+            )
             self._bar = Progress(*columns, console=self.console, transient=True)
             self._bar.add_task("", total=self.total_steps, completed=trainer.global_step, reading="")
             self._bar.start()
@@ -114,7 +119,7 @@ class TrainingProgress(Callback):
 
 
 def _reading(trainer: Trainer, stage: str, speed: float | None = None) -> str:
-    """`train loss 0.123 acc 96.1 %`, as far as the values are there."""
+    """`train loss 0.123 acc 96.1 %`, as far as the values are there; 80 columns hold it with bar, speed and time."""
     values = trainer.callback_metrics
     if f"{stage}/loss" not in values or f"{stage}/acc" not in values:
         return ""
