@@ -355,15 +355,20 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_has_its_exit_code_and_the_message_says_how_to_go_on(
+    number: signal.Signals, code: int, word: str, tmp_path: Path
+) -> None:
     process = start([*TINY, "trainer.max_epochs=10000", "run_name=r"], tmp_path)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/r/checkpoints/latest-*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert "interrupted at step" in err
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert f"{word} at step" in err
     assert "python train.py ckpt_path=runs/r" in err
     assert "Traceback" not in err
     find_checkpoint(tmp_path / "runs/r", "latest")

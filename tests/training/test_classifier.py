@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from isometry.build import import_target
+from isometry.data.loader import ImageLoader
 from isometry.data.sources import ImageSet
 from isometry.training.classifier import Classifier
 from isometry.training.optimizers import adam
@@ -83,6 +84,16 @@ def test_predict_normalises_pictures_and_gives_probabilities() -> None:
     expected = ((pictures[0, 0, 0] / 255 - 0.5) / 0.25).softmax(0)
     torch.testing.assert_close(probabilities[0], expected)
     assert probabilities.sum().item() == pytest.approx(1)
+
+
+def test_predict_sees_pictures_to_the_bit_as_the_loader_serves_them(made_images: ImageSet) -> None:
+    mean, std = torch.tensor([0.13]), torch.tensor([0.31])
+    seen: list[torch.Tensor] = []
+    module = make(Echo(), mean=mean.tolist(), std=std.tolist())
+    module.network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    module.predict(made_images.test_images)
+    (served,) = (images for images, _ in ImageLoader(made_images.test_images, made_images.test_labels, mean, std, 40))
+    assert torch.equal(seen[0], served)
 
 
 def test_predict_leaves_the_mode_alone_and_uses_running_statistics() -> None:

@@ -75,7 +75,7 @@ class Classifier(LightningModule):
                 f"predict needs uint8 pictures [B, {len(self.mean)}, H, W], got {pictures.dtype} {list(pictures.shape)}"
             )
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        images = (pictures.cpu().float() / 255 - mean) / std
+        images = pictures.cpu().float() * (1 / (255 * std)) + -mean / std  # to the bit as data.loader makes them
         was_training = self.training
         self.eval()
         try:
