@@ -49,7 +49,13 @@ def test_real_pictures_from_a_folder_are_learned(cli: Cli, tmp_path: Path) -> No
     with tarfile.open(PICTURES) as archive:
         archive.extractall(tmp_path, filter="data")
     folder = next(tmp_path.rglob("train")).parent
-    words = [f"data.dir={folder}", "data.limit_train_images=6000", "trainer.max_epochs=2", "logger=none", "run_name=r"]
+    words = [
+        f"data.dir={folder}",
+        "data.limit_train_images=6000",
+        "trainer.log_every_n_steps=20",
+        "logger=none",
+        "run_name=r",
+    ]
     assert cli("train", "experiment=cifar10_resnet", *words)[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()]
     losses = [row["val/loss"] for row in rows if "val/loss" in row]
