@@ -204,9 +204,47 @@ def test_fine_tuning_starts_from_the_weights_and_refuses_another_network(cli: Cl
     assert "weights  from runs/base/checkpoints/best" in out.replace(str(tmp_path) + "/", "")
     base, tuned = isometry.load("runs/base"), isometry.load("runs/tuned")
     torch.testing.assert_close(base.network.head.weight, tuned.network.head.weight)  # type: ignore[union-attr]
+    assert "starts fresh" not in out
     code, _, err = cli("train", *QUIET, "run_name=other", "init_from=runs/base", "model.width=8")
     assert code == 4
     assert "holds another network" in err
+
+
+def test_fine_tuning_to_other_classes_keeps_the_trunk_and_starts_a_fresh_head(cli: Cli, tmp_path: Path) -> None:
+    """Also when there are as many of them: ten garments are not ten digits."""
+    from torchvision.datasets import FashionMNIST
+
+    from isometry.data.idx import to_idx
+    from isometry.data.sources import Request, mnist_mini
+
+    digits, folder = mnist_mini(Request(tmp_path)), tmp_path / "here" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    arrays = (
+        digits.train_images[:400, 0],
+        digits.train_labels[:400],
+        digits.test_images[:50, 0],
+        digits.test_labels[:50],
+    )
+    for (archive, _), array in zip(FashionMNIST.resources, arrays, strict=True):
+        (folder / archive.removesuffix(".gz")).write_bytes(to_idx(array.to(torch.uint8)))
+    frozen = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "optimizer.momentum=0"]
+    cli("train", *QUIET, "run_name=base")
+    words = ["init_from=runs/base", "data=fashion_mnist", "data.dir=here", "init_seed=7", *frozen]
+    code, out, _ = cli("train", *QUIET, *words, "run_name=tuned")
+    assert code == 0
+    assert "the head for 10 classes starts fresh" in out
+    base, tuned = isometry.load("runs/base").network, isometry.load("runs/tuned").network
+    torch.testing.assert_close(base.trunk[1][0].weight, tuned.trunk[1][0].weight)  # type: ignore[index, union-attr]
+    assert not torch.allclose(base.head.weight, tuned.head.weight)  # type: ignore[union-attr, arg-type]
+
+
+def test_evaluate_takes_other_data_with_the_same_classes(cli: Cli, tmp_path: Path) -> None:
+    cli("train", *QUIET, "run_name=r")
+    code, out, err = cli("evaluate", "ckpt_path=runs/r", "data=mnist_mini", "threads=1", "trainer=cpu")
+    assert (code, err) == (0, "")
+    assert "on mnist_mini" in out
+    code, _, err = cli("evaluate", "ckpt_path=runs/r", "seed=2", "norm=group")
+    assert (code, "seed=2, norm=group has no place here" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

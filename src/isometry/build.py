@@ -217,12 +217,15 @@ def _wrap(config: Config, net: nn.Module, description: Mapping[str, Any], total_
 
 def _copy_weights(path: Path, module: Classifier) -> None:
     """Fine-tuning: all weights; a head for other classes stays fresh. Anything else that differs is refused."""
-    saved, own = read_checkpoint(path)["state_dict"], module.state_dict()
+    content, own = read_checkpoint(path), module.state_dict()
+    saved = content["state_dict"]
     differing = [
         name
         for name in {**saved, **own}
         if name not in saved or name not in own or saved[name].shape != own[name].shape
     ]
+    if tuple(content["isometry"]["class_names"]) != module.class_names:  # ten digits are not ten garments
+        differing += [name for name in own if name.startswith("network.head.")]
     beyond_head = sorted(name for name in differing if not name.startswith("network.head."))
     if beyond_head:
         raise CheckpointError(

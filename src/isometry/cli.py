@@ -103,7 +103,7 @@ def evaluate(words: Sequence[str]) -> None:
     if not place:
         raise ConfigError("error: which checkpoint?\n  fix:   isometry evaluate ckpt_path=RUN_FOLDER_OR_FILE")
     others = [word for word in words if not word.startswith("ckpt_path=")]
-    foreign = [word for word in others if not word.startswith(("data.", "trainer", "threads"))]
+    foreign = [word for word in others if not word.startswith(("data=", "data.", "trainer", "threads="))]
     if foreign:
         raise ConfigError(
             f"error: evaluate takes the network from the checkpoint: {', '.join(foreign)} has no place here\n"

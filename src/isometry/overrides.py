@@ -1,4 +1,4 @@
-"""From the words of a command line to a checked configuration. Hydra composes, `config.validate` judges.
+"""From the words of a command line to a checked configuration. Hydra composes, `validation.validate` judges.
 
 Two things Hydra does not do are done here first: keys are checked against the schema (so that `nrom=batch` is answered
 with `norm`, and not with the advice to append `+nrom`), and the switches are taken out and applied after composition,

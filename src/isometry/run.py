@@ -203,6 +203,8 @@ def _how_to_go_on(trainer: Trainer, folder: Path) -> str:
 
 def evaluate(config: Config, place: str) -> dict[str, Any]:
     """The test accuracy of a checkpoint, from that file and the data alone; also stored as `evaluation.json`."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
     say("machine", build.check_machine(config))
     path = find_checkpoint(place, BEST)
     module = build.load(path)
