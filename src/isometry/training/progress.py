@@ -38,11 +38,13 @@ class TrainingProgress(Callback):
         self._bar: Progress | None = None
         self._samples, self._seconds = 0, 0.0
         self._window_samples, self._window_start = 0, 0.0
-        self._start_step, self._started = 0, 0.0
+        self._step = self._start_step = 0
+        self._started = 0.0
 
     # ------------------------------------------------------------------------------------------- hooks
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_step, self._started = trainer.global_step, time.monotonic()
+        self._step = self._start_step = trainer.global_step
+        self._started = time.monotonic()
         if trainer.is_global_zero and self.console.is_terminal:
             columns = (
                 TextColumn("epoch {task.description}"),
@@ -63,7 +65,9 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._window_samples += len(batch[1]) * trainer.world_size
-        if trainer.global_step % self.every_n_steps == 0:
+        stepped = trainer.global_step > self._step  # not while gradients are being accumulated
+        self._step = trainer.global_step
+        if stepped and trainer.global_step % self.every_n_steps == 0:
             speed = self._close_window()
             pl_module.log("perf/samples_per_s", speed)
             if self._bar:
