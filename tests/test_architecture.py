@@ -29,8 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"randomness", "torch", "torchvision", "pytorch_lightning", "numpy", "PIL"},
     "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich"},
     "diagnostics": {"torch", "pytorch_lightning"},
-    "diagnostics.history": set(),
-    "reports": {"diagnostics.history", "matplotlib", "numpy"},
+    "diagnostics.history": {"diagnostics.profile"},
+    "diagnostics.profile": set(),
+    "diagnostics.theory": {"numpy"},
+    "diagnostics.metrics": {"diagnostics.history", "diagnostics.profile"},
+    "reports": {"diagnostics.history", "diagnostics.profile", "matplotlib", "numpy", "wandb"},
     "folder": {"config", "pytorch_lightning"},
     "build": {
         "config",
@@ -60,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"build", "diagnostics"},
     "__main__": {"cli"},
 }
-LOCAL_ONLY = {"wandb": {"training/loggers.py"}, "matplotlib": {"reports/plots.py"}}
+LOCAL_ONLY = {"wandb": {"training/loggers.py", "reports/wandb_panels.py"}, "matplotlib": {"reports/plots.py"}}
 
 
 def room(name: str) -> str:

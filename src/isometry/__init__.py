@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .build import initialize, load
     from .diagnostics.monitor import GradientMonitor
+    from .diagnostics.probe import probe
 
 __version__ = "0.1.0"
-__all__ = ["GradientMonitor", "initialize", "load"]
+__all__ = ["GradientMonitor", "initialize", "load", "probe"]
 
-_HOMES = {"GradientMonitor": ".diagnostics.monitor", "initialize": ".build", "load": ".build"}
+_HOMES = {
+    "GradientMonitor": ".diagnostics.monitor",
+    "initialize": ".build",
+    "load": ".build",
+    "probe": ".diagnostics.probe",
+}
 
 
 def __getattr__(name: str) -> Any:

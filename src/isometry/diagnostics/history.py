@@ -1,29 +1,50 @@
 """What was measured, as plain records: no torch, so that a verdict or a picture can be had from a saved run.
 
-`gradients.jsonl` holds one `GradientRecord` a line (see `jsonl.py`).
+`gradients.jsonl` holds one record a line (see `jsonl.py`), `{"kind": "step", …}`:
+
+    step        GradientRecord    a logged step: norms before and after clipping, of each layer; update ratios
+    profile     Profile           a probed step: the depth profile (see `profile.py`)
+    units       UnitsRecord       units that stayed silent over a window of at least 1,000 samples
+    nonfinite   NonFiniteRecord   the first NaN or infinity: where, and in which samples
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
-from ..jsonl import read_lines
+from ..jsonl import read_lines, to_line
+from .profile import LayerProfile, Profile, TimeProfile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """The gradient of one layer (all parameters of one module): L2 norm, numbers of NaN and infinite elements."""
+    """One layer (all parameters of one module that have a gradient) at one logged step.
+
+    Args:
+        norm: L2 norm of its gradient.
+        nan, inf: NaN and infinite elements of the gradient.
+        zeros: Share of the gradient's elements that are exactly zero.
+        weight_norm: ‖w‖ before the step; None where only `norm`, `nan` and `inf` were taken (a step that is recorded
+            for its NaN alone).
+        update_ratio: ‖Δw‖/‖w‖ of the step, from the weights themselves; None where w was zero.
+        histogram: Elements with 10^k <= |g| < 10^(k+1), by k; None unless asked for.
+    """
 
     norm: float
-    nan: int
-    inf: int
+    nan: int = 0
+    inf: int = 0
+    zeros: float = 0.0
+    weight_norm: float | None = None
+    update_ratio: float | None = None
+    histogram: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class GradientRecord:
-    """One logged step.
+    """One logged step of one optimizer.
 
     Args:
         step: Optimizer steps done before this one.
@@ -31,7 +52,13 @@ class GradientRecord:
         total_clipped: The same after clipping.
         totals: `total` of every step since the last record, this one last.
         clip_fraction: Share of these steps that clipping changed; None when clipping is off.
-        layers: By module path, in the order of registration. A layer without gradient is not in it.
+        layers: By module path, in the order of registration; those without a gradient are not in it.
+        optimizer: Which of the Trainer's optimizers.
+        frozen: Layers none of whose parameters wants a gradient.
+        unused: Layers that want a gradient and got none.
+        skipped: Steps since the last record that the loss scaler skipped for an overflow.
+        scale: The loss scale, under fp16.
+        monitor_ms: Time the monitor took for a step, mean since the last record.
     """
 
     step: int
@@ -40,6 +67,12 @@ class GradientRecord:
     totals: list[float]
     clip_fraction: float | None
     layers: dict[str, LayerRecord]
+    optimizer: int = 0
+    frozen: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    skipped: int = 0
+    scale: float | None = None
+    monitor_ms: float = 0.0
 
     @property
     def clip_coefficient(self) -> float:
@@ -47,17 +80,83 @@ class GradientRecord:
         return self.total_clipped / self.total if self.total else 1.0
 
 
-class History:
-    """Records in the order of their steps; past `capacity` every second one is dropped, and of new ones as many.
+@dataclass(frozen=True)
+class UnitsRecord:
+    """Share of dead units, exactly zero in every sample, of the layers that had silent ones in the pass of `step`.
 
-    So it stays bounded and evenly spaced however long the run; the file keeps every record.
+    The other layers of that pass, `dead == 0` in its profile, had none.
+
+    Args:
+        step: Where the window was opened.
+        until: Where it was closed.
+        samples: How many it held.
+        dead: By the name of the weight layer before the activation.
     """
 
-    def __init__(self, capacity: int = 4096) -> None:
+    step: int
+    until: int
+    samples: int
+    dead: dict[str, float]
+
+
+@dataclass(frozen=True)
+class NonFiniteRecord:
+    """The first NaN or infinity of a training.
+
+    Args:
+        step: Optimizer steps done before.
+        batch_idx: Of the batch in its epoch.
+        module: The first module, in the order of execution, whose output is not finite; None: the forward pass was.
+        parameter: The first parameter, in the order of the backward pass, whose gradient is not finite.
+        samples: Positions in the batch whose values are not finite there; empty where they cannot be told apart.
+        inputs: Whether the batch itself holds such values.
+        file: What replays it: the batch, the weights and the random state before the step.
+    """
+
+    step: int
+    batch_idx: int
+    module: str | None
+    parameter: str | None
+    samples: list[int]
+    inputs: bool
+    file: str | None
+
+
+Record = GradientRecord | Profile | UnitsRecord | NonFiniteRecord
+_KINDS: dict[str, type[Record]] = {
+    "step": GradientRecord,
+    "profile": Profile,
+    "units": UnitsRecord,
+    "nonfinite": NonFiniteRecord,
+}
+
+
+class _Thinned(list[Any]):
+    """Records in the order of their steps; past `capacity` every second one is dropped, and of new ones as many."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.capacity = capacity
-        self.records: list[GradientRecord] = []
         self._seen = 0
         self._stride = 1  # one in so many is kept
+
+    def append(self, record: Any) -> None:
+        if self._seen % self._stride == 0:
+            super().append(record)
+        self._seen += 1
+        if len(self) > self.capacity:
+            del self[1::2]
+            self._stride *= 2
+
+
+class History:
+    """All records of a run, each kind thinned evenly to at most `capacity`, however long it is; the file keeps all."""
+
+    def __init__(self, capacity: int = 512) -> None:
+        self.records: list[GradientRecord] = _Thinned(capacity)
+        self.profiles: list[Profile] = _Thinned(capacity)
+        self.units: list[UnitsRecord] = _Thinned(capacity)
+        self.nonfinite: list[NonFiniteRecord] = _Thinned(capacity)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -65,31 +164,56 @@ class History:
     def __iter__(self) -> Iterator[GradientRecord]:
         return iter(self.records)
 
-    def append(self, record: GradientRecord) -> None:
-        if self._seen % self._stride == 0:
-            self.records.append(record)
-        self._seen += 1
-        if len(self.records) > self.capacity:
-            del self.records[1::2]
-            self._stride *= 2
+    def append(self, record: Record) -> None:
+        homes: dict[type[Record], list[Any]] = {
+            GradientRecord: self.records,
+            Profile: self.profiles,
+            UnitsRecord: self.units,
+            NonFiniteRecord: self.nonfinite,
+        }
+        homes[type(record)].append(record)
+
+
+def encode(record: Record) -> str:
+    """One line of `gradients.jsonl`, without its end: six digits, and nothing of what a reader can take for granted."""
+    kind = next(kind for kind, its_type in _KINDS.items() if its_type is type(record))
+    return to_line({"kind": kind, **_short(record)})
+
+
+def _short(value: Any) -> Any:
+    if is_dataclass(value):
+        content = ((each, getattr(value, each.name)) for each in fields(value))
+        return {each.name: _short(item) for each, item in content if item != each.default}
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def read_history(path: Path) -> History:
     """The history saved in `path`."""
     history = History()
-    for plain in read_lines(path):
-        layers = {
-            name: LayerRecord(float(layer["norm"]), layer["nan"], layer["inf"])
-            for name, layer in plain["layers"].items()
-        }
-        history.append(
-            GradientRecord(
-                step=plain["step"],
-                total=float(plain["total"]),
-                total_clipped=float(plain["total_clipped"]),
-                totals=[float(total) for total in plain["totals"]],
-                clip_fraction=plain["clip_fraction"],
-                layers=layers,
-            )
-        )
+    for line in read_lines(path):
+        plain = _numbers(line)
+        history.append(_revive(plain.pop("kind"), plain))
     return history
+
+
+def _revive(kind: str, plain: dict[str, Any]) -> Record:
+    if kind == "step":
+        plain["layers"] = {name: LayerRecord(**layer) for name, layer in plain["layers"].items()}
+    if kind == "profile":
+        plain["layers"] = tuple(LayerProfile(**layer | {"shape": tuple(layer["shape"])}) for layer in plain["layers"])
+        times = plain.get("times", ())
+        plain["times"] = tuple(TimeProfile(time["name"], tuple(time["gradient_norms"])) for time in times)
+    return _KINDS[kind](**plain)
+
+
+def _numbers(value: Any) -> Any:
+    """NaN and infinities, which JSON holds as texts, as numbers again."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value

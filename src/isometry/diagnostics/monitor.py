@@ -2,9 +2,11 @@
 
 Where it looks, and why there (Lightning 2.6):
 
-    backward                    gradients are scaled and partial: not here
+    on_train_batch_start        a probed step: hooks on, for this one batch (`recorder`)
+    backward                    weight gradients are scaled and partial: not here
     on_before_optimizer_step    accumulated, unscaled, reduced over processes, before clipping: here
     clipping, optimizer.step    .grad may now hold the optimizer's step (Nesterov on a GPU): not here
+    after the step              the weights have moved: ‖Δw‖/‖w‖
 
 The total norm of every step stays on the device; every `every_n_steps` all of it comes to the host in one transfer.
 Nothing of the training is changed: with and without the monitor the final weights are bit-identical (a test).
@@ -12,7 +14,12 @@ Nothing of the training is changed: with and without the monitor the final weigh
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,103 +28,284 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..jsonl import open_to_append, to_line
-from .history import GradientRecord, History, LayerRecord
-from .statistics import clipped_norm, combine_norms, count_nonfinite, tensor_norms
+from ..jsonl import open_to_append
+from . import metrics
+from .compiled import Replay, compiled_modules, join
+from .history import History, NonFiniteRecord, Record, UnitsRecord, encode
+from .layers import plain_path
+from .nonfinite import Source, find_source, first_parameter, keep
+from .profile import Profile
+from .recorder import Recorder
+from .units import UnitWatch
+from .window import Clipping, Window
+
+log = logging.getLogger("isometry")
 
 
 class GradientMonitor(Callback):
-    """Total gradient norm each step, before and after clipping; per-layer norms and NaN/Inf counts on logged steps.
+    """Total gradient norm each step; on logged steps each layer's, its update ratio, and the depth profile.
 
-    Values go to every logger of the Trainer, to `history`, and to `path` as one JSON object a logged step.
+    Values go to every logger of the Trainer, to `history`, and to `path` as one JSON object a record. Logged steps are
+    0, 1, 2, 4, 8 … below `every_n_steps`, where most goes wrong, and then every n.
+
+    With manual optimization it sees what lies in `.grad` when `optimizer.step()` is called: after a
+    `self.clip_gradients` of the module's own. On a GPU, where looking costs a synchronisation, the first NaN is named
+    at the next logged step, by its parameter alone.
 
     Args:
-        every_n_steps: Optimizer steps between logged ones; the first step is logged, too.
-        path: File to append to; None: none.
+        every_n_steps: Optimizer steps between logged ones.
+        path: File to append to; None: none. The batch of the first NaN is kept beside it.
+        histograms: Whether with the elements of each gradient by power of ten.
+        layer_series: Whether loggers get `update_ratio`, `activation_rms` and `gradient_rms` of each layer, too.
     """
 
-    def __init__(self, every_n_steps: int = 50, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        path: Path | None = None,
+        *,
+        histograms: bool = False,
+        layer_series: bool = False,
+    ) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.path = path
+        self.histograms = histograms
+        self.layer_series = layer_series
         self.history = History()
-        self._totals: list[Tensor] = []  # of each step since the last record, on the device
-        self._clipped: list[Tensor] = []  # the same after clipping; empty when the Trainer does not clip
+        self._handles: list[Any] = []
+        self._ride: _Ride | None = None
+        self._watch: _Watch | None = None
+        self._begin()
 
+    def _begin(self) -> None:
+        """A fit of its own: nothing of an earlier one counts."""
+        self._release()
+        self._windows: dict[Optimizer, Window] = {}
+        self._is_due = False  # whether the steps of this batch are logged
+        self._probed_step = -1
+        self._batch: tuple[Any, int, Tensor] | None = None  # the batch, its index, the random state before it
+        self._loss: Tensor | None = None
+        self._is_broken = False  # whether a NaN was met
+        self._seconds, self._steps = 0.0, 0  # since the last record
+
+    def _release(self) -> None:
+        """Leave nothing on the module and its optimizers."""
+        for handle in self._handles:
+            handle.remove()
+        for looking in (self._ride, self._watch):
+            if looking:
+                looking.detach()
+        self._handles, self._ride, self._watch, self._batch = [], None, None, None
+
+    # ------------------------------------------------------------------------------------------- hooks
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._totals, self._clipped = [], []  # a second fit starts its own window
+        self._begin()
+        for index, optimizer in enumerate(trainer.optimizers):
+            self._windows[optimizer] = Window(index)
+            stepped = partial(self._on_stepped, trainer, pl_module)
+            self._handles.append(optimizer.register_step_post_hook(stepped))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        with self._clock():
+            step = trainer.global_step
+            steps = 1 if pl_module.automatic_optimization else len(trainer.optimizers)
+            self._is_due = any(self._due(step + ahead) for ahead in range(steps))
+            self._batch = (batch, batch_idx, torch.get_rng_state())
+            if self._is_due and step != self._probed_step:
+                self._probed_step = step  # once, though gradients may be accumulated over several batches
+                self._ride = _Ride(pl_module, step, _scale(trainer))
+            if self._watch:
+                self._watch.attach()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._loss = loss.detach()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if not parameters:
-            return
-        gradients = [parameter.grad for parameter in parameters]
-        norms = tensor_norms(gradients)
-        self._totals.append(combine_norms(norms))
-        if trainer.gradient_clip_val:
-            algorithm = str(getattr(trainer.gradient_clip_algorithm, "value", "norm"))
-            clip_val = float(trainer.gradient_clip_val)
-            self._clipped.append(clipped_norm(gradients, self._totals[-1], clip_val, algorithm))
-        if self._is_logged(trainer.global_step):
-            names, layers = _by_layer(pl_module, parameters, norms)
-            self._record(trainer, names, layers)
+        with self._clock():
+            window, scaler = self._windows[optimizer], _scaler(trainer)
+            if window.is_open and scaler is None:
+                return  # LBFGS evaluates its closure again: the first gradient is that of the step
+            if window.is_open:
+                self._finish(trainer, pl_module, window, stepped=False)
+            if pl_module.automatic_optimization:
+                self._end_ride(trainer)
+            owned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            unscales_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+            total = window.measure(owned, _clipping(trainer), _scale(trainer) if unscales_itself else None)
+            if total is None:
+                return  # no gradient: training_step returned None
+            self._steps += 1
+            is_nonfinite = total.device.type == "cpu" and not math.isfinite(total.item())
+            if is_nonfinite and not self._is_broken and not (scaler and _is_finite(self._loss)):
+                self._is_broken = True
+                self._locate(trainer, pl_module)
+                window.take(self.histograms)
+            elif self._is_due:
+                window.take(self.histograms)
 
-    def _is_logged(self, step: int) -> bool:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        with self._clock():
+            self._end_ride(trainer)
+            for window in self._windows.values():
+                if window.is_open:  # the loss scaler skipped the step
+                    self._finish(trainer, pl_module, window, stepped=False)
+            if self._watch:
+                self._watch.detach()
+                if self._watch.units.is_over:
+                    self._keep(trainer, self._watch.record(trainer.global_step))
+                    self._watch = None
+            self._batch = self._loss = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+
+    # ---------------------------------------------------------------------------------- what they do
+    def _due(self, step: int) -> bool:
         # Lightning counts its logged steps from 1 as well: both put their values at 0-based steps n-1, 2n-1, …
-        return step == 0 or (step + 1) % self.every_n_steps == 0
+        early = step < self.every_n_steps and step & (step - 1) == 0
+        return early or (step + 1) % self.every_n_steps == 0
 
-    def _record(self, trainer: Trainer, names: list[str], layers: Tensor) -> None:
-        """Everything since the last record, in one transfer to the host, to everyone who wants it."""
-        count, clips = len(self._totals), bool(self._clipped)
-        after = self._clipped or self._totals
-        on_host = torch.cat((torch.stack(self._totals), torch.stack(after), layers.flatten())).tolist()
-        self._totals, self._clipped = [], []
-        before, clipped, rest = on_host[:count], on_host[count : 2 * count], on_host[2 * count :]
-        changed = sum(new < old * (1 - 1e-6) for old, new in zip(before, clipped, strict=True))
-        rows = zip(names, zip(*[iter(rest)] * 3, strict=True), strict=True)
-        record = GradientRecord(
-            step=trainer.global_step,
-            total=before[-1],
-            total_clipped=clipped[-1],
-            totals=before,
-            clip_fraction=changed / count if clips else None,
-            layers={name: LayerRecord(norm, int(nan), int(inf)) for name, (norm, nan, inf) in rows},
+    def _on_stepped(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, args: Any, kwargs: Any
+    ) -> None:
+        window = self._windows[optimizer]
+        if window.is_open:
+            with self._clock():
+                self._finish(trainer, pl_module, window, stepped=True)
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule, window: Window, stepped: bool) -> None:
+        """The step of a window is over: its record, if it is a logged one."""
+        window.close(stepped)
+        if not window.is_logged:
+            return
+        scale = _scale(trainer) if _scaler(trainer) else None
+        milliseconds = 1000 * self._seconds / max(self._steps, 1)
+        self._seconds, self._steps = 0.0, 0
+        self._keep(trainer, window.record(trainer.global_step, pl_module, scale, milliseconds))
+
+    def _end_ride(self, trainer: Trainer) -> None:
+        """The probed pass is over: its profile, and a watch over the units that were silent in it."""
+        ride, self._ride = self._ride, None
+        if ride is None:
+            return
+        profile = ride.end(trainer.precision_plugin.forward_context())
+        self._seconds += ride.recorder.seconds
+        self._keep(trainer, profile)
+        if self._watch is None:
+            self._watch = _Watch(ride.recorder.watch(), profile.step)
+
+    def _locate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self._batch is not None
+        batch, batch_idx, rng_state = self._batch
+        source = Source()
+        if pl_module.automatic_optimization:
+            source = find_source(pl_module, batch, batch_idx, rng_state, trainer.precision_plugin.forward_context())
+        parameter, file = first_parameter(pl_module), None
+        if self.path is not None:
+            rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+            name = f"nonfinite-step{trainer.global_step:07d}{rank}.pt"
+            file = keep(self.path.with_name(name), pl_module, batch, batch_idx, rng_state)
+        record = NonFiniteRecord(
+            trainer.global_step, batch_idx, source.module, parameter, source.samples, source.inputs, file
         )
-        self.history.append(record)
-        if trainer.is_global_zero:
-            self._write(trainer, record)
+        log.warning(describe(record))
+        self._keep(trainer, record)
 
-    def _write(self, trainer: Trainer, record: GradientRecord) -> None:
+    def _keep(self, trainer: Trainer, record: Record) -> None:
+        """In the history, in the file and in every logger."""
+        self.history.append(record)
+        if not trainer.is_global_zero:
+            return
         if self.path is not None:
             with open_to_append(self.path) as file:
-                print(to_line(asdict(record)), file=file)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics(record), step=record.step)
+                print(encode(record), file=file)
+        values = metrics.of(record, self.layer_series, several=len(self._windows) > 1)
+        for logger in trainer.loggers if values else ():
+            logger.log_metrics(values, step=record.step)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds += time.perf_counter() - started
 
 
-def metrics(record: GradientRecord) -> dict[str, float]:
-    """The keys a record has in W&B and the journal; exactly one slash each."""
-    values = {"grad_norm/total": record.total}
-    if record.clip_fraction is not None:
-        values["grad_norm/total_clipped"] = record.total_clipped
-        values["clip/coefficient"] = record.clip_coefficient
-        values["clip/fraction"] = record.clip_fraction
-    values |= {f"grad_norm/{name}": layer.norm for name, layer in record.layers.items()}
-    values["grad_norm/nan"] = float(sum(layer.nan for layer in record.layers.values()))
-    values["grad_norm/inf"] = float(sum(layer.inf for layer in record.layers.values()))
-    return values
+class _Ride:
+    """A probe on one real training step; compiled modules are replayed after it."""
+
+    def __init__(self, pl_module: LightningModule, step: int, scale: Tensor | None) -> None:
+        compiled = list(compiled_modules(pl_module))
+        self.step, self.scale = step, scale
+        self.recorder = Recorder(pl_module, without=[module for _, module in compiled])
+        self.replays = [Replay(plain_path(path), module, self.recorder) for path, module in compiled]
+        self.recorder.attach()
+        for replay in self.replays:
+            replay.attach()
+
+    def detach(self) -> None:
+        self.recorder.detach()
+        for replay in self.replays:
+            replay.detach()
+
+    def end(self, precision: AbstractContextManager[Any]) -> Profile:
+        self.detach()
+        scale = 1.0 if self.scale is None else float(self.scale)
+        return join(self.recorder.profile(self.step, scale), self.replays, scale, precision)
 
 
-def _by_layer(pl_module: LightningModule, parameters: list[Any], norms: Tensor) -> tuple[list[str], Tensor]:
-    """Names of the layers with a gradient, and norm, NaN and Inf count of each, float64 `[L, 3]`."""
-    position = {id(parameter): index for index, parameter in enumerate(parameters)}
-    members: dict[str, list[int]] = {}
-    for name, parameter in pl_module.named_parameters():  # tied weights appear once
-        if id(parameter) in position:
-            members.setdefault(name.rpartition(".")[0], []).append(position[id(parameter)])
-    rows = []
-    for indices in members.values():
-        counts = count_nonfinite([parameters[index].grad for index in indices])
-        rows.append(torch.cat((combine_norms(norms[indices])[None], counts.to(norms))))
-    return list(members), torch.stack(rows)
+class _Watch:
+    """The units that were silent on a probed step, over the batches that follow."""
+
+    def __init__(self, units: UnitWatch, step: int) -> None:
+        self.units, self.step = units, step
+
+    def attach(self) -> None:
+        self.units.next_batch()
+        self.units.attach()
+
+    def detach(self) -> None:
+        self.units.detach()
+
+    def record(self, until: int) -> UnitsRecord:
+        return UnitsRecord(self.step, until, self.units.samples, self.units.dead())
+
+
+def describe(record: NonFiniteRecord) -> str:
+    """One sentence: when, where, in which samples."""
+    where = f"in the batch itself, samples {record.samples}" if record.inputs else ""
+    if record.module is not None:
+        where = f"first in {record.module}" + (f", samples {record.samples}" if record.samples else "")
+    elif not where:
+        where = f"first in the gradient of {record.parameter}"
+    kept = f"; {record.file} replays it" if record.file else ""
+    return f"the gradient of step {record.step} is not finite: {where}{kept}"
+
+
+def _clipping(trainer: Trainer) -> Clipping | None:
+    if not trainer.gradient_clip_val:
+        return None
+    return Clipping(float(trainer.gradient_clip_val), str(getattr(trainer.gradient_clip_algorithm, "value", "norm")))
+
+
+def _scaler(trainer: Trainer) -> Any:
+    """The GradScaler of fp16; None otherwise."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _scale(trainer: Trainer) -> Tensor | None:
+    """What the loss is multiplied by, on the device: asking the scaler for a number would wait for the GPU."""
+    scaler = _scaler(trainer)
+    return None if scaler is None else scaler.scale(torch.ones((), device=trainer.strategy.root_device))
+
+
+def _is_finite(loss: Tensor | None) -> bool:
+    return loss is not None and bool(loss.isfinite().all())

@@ -1,0 +1,148 @@
+"""Where the first NaN or infinity comes from: the module in forward order, or the parameter in backward order.
+
+Asked once, when the gradient of a step is not finite and before clipping spreads it (clipping multiplies every gradient
+by clip/NaN). The weights are still those of the step, so the forward pass is run again on the same batch, with the same
+random numbers and a look at every module's output; nothing of it stays. The batch is kept in a file:
+
+    kept = torch.load("runs/NAME/nonfinite-step0000123.pt", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    find_source(module, kept["batch"], kept["batch_idx"], kept["rng_state"])     # the same answer again
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from .layers import plain_path
+from .unchanged import unchanged
+
+
+@dataclass
+class Source:
+    """What `find_source` found.
+
+    Args:
+        module: Path of the first module whose output is not finite, or of the one in whose own code it happened;
+            `loss` when only the loss is not; None when the forward pass is finite.
+        samples: Positions in the batch that are not finite there; empty where they cannot be told apart.
+        inputs: Whether the batch itself holds NaN or infinity; `samples` then says where.
+    """
+
+    module: str | None = None
+    samples: list[int] = field(default_factory=list)
+    inputs: bool = False
+
+
+def find_source(
+    module: LightningModule,
+    batch: Any,
+    batch_idx: int,
+    rng_state: Tensor,
+    precision: AbstractContextManager[Any] | None = None,
+) -> Source:
+    """Run `training_step` again and look at every output; the module is afterwards as it was.
+
+    Args:
+        module: With automatic optimization and the weights of the step.
+        batch: As `training_step` takes it.
+        batch_idx: Of the batch in its epoch.
+        rng_state: Of the CPU before the step.
+        precision: The training's autocast.
+    """
+    size = next((len(tensor) for tensor in _tensors(batch) if tensor.dim()), 0)
+    bad = [tensor for tensor in _tensors(batch) if not _is_finite(tensor)]
+    if bad:
+        return Source(samples=_samples(bad[0], size), inputs=True)
+    source = Source()
+    handles = [
+        inner.register_forward_hook(_look(source, plain_path(name), inner, size))
+        for name, inner in module.named_modules()
+    ]
+    try:
+        with unchanged(module), torch.no_grad(), torch.compiler.set_stance("force_eager"), precision or nullcontext():
+            torch.set_rng_state(rng_state)
+            module.log = module.log_dict = _log_nothing  # type: ignore[method-assign]
+            loss = module.training_step(*_arguments(module, batch, batch_idx))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if source.module is None and not all(map(_is_finite, _tensors(loss))):
+        source.module = "loss"
+    return source
+
+
+def first_parameter(module: nn.Module) -> str | None:
+    """The first parameter in the order of the backward pass whose gradient is not finite: the last that was made."""
+    named = list(module.named_parameters())
+    return next(
+        (plain_path(name) for name, p in reversed(named) if p.grad is not None and not _is_finite(p.grad)), None
+    )
+
+
+def keep(path: Path, module: nn.Module, batch: Any, batch_idx: int, rng_state: Tensor) -> str | None:
+    """Write what `find_source` needs to `path`; its name, or None when the batch or the disk does not allow it."""
+    state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    kept = {"batch": batch, "batch_idx": batch_idx, "rng_state": rng_state, "state_dict": state}
+    try:
+        torch.save(kept, path)
+    except Exception:  # a batch can hold anything, and a disk can be full; the training goes on
+        path.unlink(missing_ok=True)
+        return None
+    return path.name
+
+
+def _look(source: Source, name: str, module: nn.Module, size: int) -> Any:
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if source.module is not None:
+            return
+        bad = [tensor for tensor in _tensors(output) if not _is_finite(tensor)]
+        if not bad:
+            return
+        came_in = [tensor for tensor in _tensors(inputs) if not _is_finite(tensor)]
+        # What was not finite on its way in was made between two modules: in the code of the one around.
+        source.module = (name.rpartition(".")[0] if came_in else name) or type(module).__name__
+        source.samples = _samples((came_in or bad)[0], size)
+
+    return hook
+
+
+def _samples(tensor: Tensor, size: int) -> list[int]:
+    """Rows of a tensor with `size` rows that are not finite."""
+    if not tensor.dim() or len(tensor) != size:
+        return []
+    finite = tensor.detach().reshape(size, -1).isfinite().all(dim=1)
+    return (~finite).nonzero().flatten().tolist()
+
+
+def _arguments(module: LightningModule, batch: Any, batch_idx: int) -> list[Any]:
+    wanted = inspect.signature(module.training_step).parameters
+    return [batch, batch_idx] if len(wanted) > 1 else [batch]
+
+
+def _log_nothing(*args: Any, **kwargs: Any) -> None:
+    """Stands in for `log` while the step is run again."""
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)

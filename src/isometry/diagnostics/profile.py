@@ -1,0 +1,187 @@
+"""The depth profile of a network: for each weight layer the size of its output and of the gradient that reaches it.
+
+Plain records, no torch: a profile is read from a saved run as well as measured (`probe.py`). The primary statistic is
+the slope over depth of log RMS(∂L/∂z), z being a weight layer's output: weight-gradient norms are blind to textbook
+vanishing, since in a bias-free ReLU net ⟨W, ∂L/∂W⟩ is equal in every layer.
+
+A change of width or resolution changes the RMS once; it is a step, not a slope. So the slope is fitted within groups of
+layers whose z has the same shape: one slope for all, an intercept for each (least squares on log10).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProfile:
+    """One call of one weight layer in one pass.
+
+    Args:
+        name: Module path; a further call of the same module in the pass is `path@2`, `path@3` …
+        depth: Weight layers on the longest path from the input to here, itself included.
+        shape: Of z, without the batch axis (for recurrent layers without the time axis, too).
+        activation_rms, activation_mean: Of z.
+        gradient_rms: Of ∂L/∂z; None where no gradient came back.
+        nonfinite: NaN and infinite elements in z and ∂L/∂z.
+        dead: Share of the units behind z that were exactly zero in all of at least 1,000 samples; None while fewer were
+            seen and some unit was silent (one batch of zeros kills nobody), or where no activation was seen.
+        saturated: Share of the activation's outputs with φ' below a twentieth of its largest; None where φ has no
+            saturation or was not seen.
+        expected_backward: What theory gives for RMS ∂L/∂z here over that of the next layer; None: no closed form.
+        expected_forward: The same for RMS z of the next layer over that of this one.
+    """
+
+    name: str
+    depth: int
+    shape: tuple[int, ...]
+    activation_rms: float
+    activation_mean: float
+    gradient_rms: float | None
+    nonfinite: int = 0
+    dead: float | None = None
+    saturated: float | None = None
+    expected_backward: float | None = None
+    expected_forward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeProfile:
+    """‖∂L/∂h_t‖ of one recurrent layer, first step first: what reaches state h_t along all paths, over the batch."""
+
+    name: str
+    gradient_norms: tuple[float, ...]
+
+    @property
+    def fit(self) -> Fit | None:
+        """Factor a step that the gradient takes on its way back through time."""
+        return _fit([(0, t, math.log10(norm)) for t, norm in enumerate(self.gradient_norms) if _usable(norm)], -1)
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps back from the last one until the gradient has fallen tenfold; None: not within the sequence."""
+        last = self.gradient_norms[-1]
+        steps = enumerate(reversed(self.gradient_norms))
+        return next((back for back, norm in steps if norm <= last / 10), None) if last > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A line through log10 RMS over depth.
+
+    Args:
+        gain: Factor per layer in the direction of travel: 1 keeps the size, 0.7 loses a third.
+        quality: R² within the groups; near 0 for a level line with noise, where nothing is to be explained.
+        decades: log10(gain) times the layers travelled: -3 is a thousandfold loss.
+        layers: Layers from the first to the last that were fitted.
+    """
+
+    gain: float
+    quality: float
+    decades: float
+    layers: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one pass showed.
+
+    Args:
+        step: Optimizer steps done before.
+        layers: In order of depth.
+        times: One for each recurrent layer and direction.
+        unseen: Paths of weight layers that did not run as modules, or of which something stays hidden, with the reason.
+        jacobian: Mean squared singular value of the input-output Jacobian, where it was asked for.
+    """
+
+    step: int
+    layers: tuple[LayerProfile, ...]
+    times: tuple[TimeProfile, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    jacobian: float | None = None
+
+    @property
+    def backward(self) -> Fit | None:
+        """Fit of RMS(∂L/∂z); None where fewer than three layers share a shape with another."""
+        return _fit(list(self._points(lambda layer: layer.gradient_rms)), -1)
+
+    @property
+    def forward(self) -> Fit | None:
+        """Fit of RMS(z)."""
+        return _fit(list(self._points(lambda layer: layer.activation_rms)), +1)
+
+    @property
+    def backward_gain(self) -> float | None:
+        """Factor per layer of ∂L/∂z on its way from the loss to the input: below 1 it vanishes, above it explodes."""
+        return self.backward.gain if self.backward else None
+
+    @property
+    def forward_gain(self) -> float | None:
+        """Factor per layer of z on its way from the input to the loss."""
+        return self.forward.gain if self.forward else None
+
+    @property
+    def fit_quality(self) -> float | None:
+        """R² of the backward fit."""
+        return self.backward.quality if self.backward else None
+
+    @property
+    def expected_backward_gain(self) -> float | None:
+        """Theory's factor for the layers of the backward fit; None: no closed form for one of them."""
+        return self._expected(lambda layer: layer.expected_backward)
+
+    @property
+    def expected_forward_gain(self) -> float | None:
+        """Theory's factor for the layers of the forward fit."""
+        return self._expected(lambda layer: layer.expected_forward)
+
+    def _points(self, value: Callable[[LayerProfile], float | None]) -> Iterator[tuple[object, int, float]]:
+        for layer in self.layers:
+            size = value(layer)
+            if size is not None and _usable(size):
+                yield layer.shape, layer.depth, math.log10(size)
+
+    def _expected(self, factor: Callable[[LayerProfile], float | None]) -> float | None:
+        """Geometric mean over all pairs of neighbours of equal shape."""
+        factors = []
+        for here, after in itertools.pairwise(self.layers):
+            if here.shape == after.shape:
+                factors.append(factor(here))
+        if not factors or None in factors:
+            return None
+        return math.exp(sum(math.log(known) for known in factors if known) / len(factors))
+
+
+def _usable(size: float) -> bool:
+    return math.isfinite(size) and size > 0
+
+
+def _fit(points: list[tuple[object, int, float]], direction: int) -> Fit | None:
+    """One slope through (group, x, y) with an intercept for each group; None for fewer than three points in groups.
+
+    Args:
+        points: y is a log10.
+        direction: +1 when the factor is for rising x, -1 for falling x.
+    """
+    groups: dict[object, list[tuple[int, float]]] = {}
+    for group, x, y in points:
+        groups.setdefault(group, []).append((x, y))
+    shared = [members for members in groups.values() if len({x for x, _ in members}) > 1]
+    if sum(map(len, shared)) < 3:
+        return None
+    centred = []
+    for members in shared:
+        mean_x, mean_y = (sum(axis) / len(members) for axis in zip(*members, strict=True))
+        centred += [(x - mean_x, y - mean_y) for x, y in members]
+    sxx, sxy, syy = (
+        sum(f(x, y) for x, y in centred) for f in (lambda x, _: x * x, lambda x, y: x * y, lambda _, y: y * y)
+    )
+    slope = sxy / sxx
+    positions = [x for members in shared for x, _ in members]
+    span = max(positions) - min(positions)
+    rest = max(syy - slope * sxy, 0.0)
+    quality = 1 - rest / syy if syy > 1e-18 else 1.0  # a level line without noise is a perfect line
+    return Fit(10 ** (direction * slope), quality, direction * slope * span, span + 1)

@@ -1,0 +1,95 @@
+"""Dead units: silent, exactly zero, in each of at least 1,000 samples. The zeros of one batch kill nobody.
+
+(DeepDiagnosis took layers with 70 % zeros in a batch for dead and flagged 36 of 78 healthy MNIST models.)
+
+A pass tells which units were silent in it; a `UnitWatch` goes on looking at these alone over the next batches. In a
+healthy net hardly any is left after the first ones, so that the watch costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MIN_SAMPLES = 1000
+
+
+class Site(NamedTuple):
+    """Where a layer's units are seen: at the output of its activation, or at the input of the next layer."""
+
+    module: nn.Module
+    is_input: bool
+    number: int  # which call of the module in a pass
+    axis: int  # of the units
+
+
+class UnitWatch:
+    """Args:
+    silent: For each site the name of the layer whose units are seen there, and which were silent so far, bool `[C]`.
+    samples: Seen so far.
+    """
+
+    def __init__(self, silent: Mapping[Site, tuple[str, Tensor]], samples: int) -> None:
+        self.samples = samples
+        self._sites = dict(silent)
+        self._left = {site: mask.nonzero().flatten() for site, (_, mask) in silent.items()}  # indices still silent
+        self._numbers: Counter[tuple[nn.Module, bool]] = Counter()
+        self._counted = False  # whether this batch's samples were
+        self._handles: list[Any] = []
+
+    @property
+    def is_over(self) -> bool:
+        return self.samples >= MIN_SAMPLES or not any(len(left) for left in self._left.values())
+
+    def attach(self) -> None:
+        """Look at every module where a silent unit is left."""
+        waiting = {(site.module, site.is_input) for site, left in self._left.items() if len(left)}
+        for module, is_input in waiting:
+            if is_input:
+                self._handles.append(module.register_forward_pre_hook(self._on_input))
+            else:
+                self._handles.append(module.register_forward_hook(self._on_output))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def next_batch(self) -> None:
+        self._numbers.clear()
+        self._counted = False
+
+    def dead(self) -> dict[str, float]:
+        """Share of dead units, for each layer that had silent ones; without those that too few samples were seen of."""
+        is_known = self.samples >= MIN_SAMPLES
+        return {
+            name: len(self._left[site]) / len(mask)
+            for site, (name, mask) in self._sites.items()
+            if mask.any() and (is_known or not len(self._left[site]))
+        }
+
+    def _on_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._see(module, False, output)
+
+    def _on_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs:
+            self._see(module, True, inputs[0])
+
+    def _see(self, module: nn.Module, is_input: bool, activations: Any) -> None:
+        self._numbers[module, is_input] += 1
+        number = self._numbers[module, is_input]
+        site = next((s for s in self._left if s[:3] == (module, is_input, number)), None)
+        if site is None or not isinstance(activations, Tensor):
+            return
+        if not self._counted:
+            self.samples += len(activations)
+            self._counted = True
+        left = self._left[site]
+        if len(left):
+            seen = activations.detach().index_select(site.axis, left)
+            others = [axis for axis in range(seen.dim()) if axis != site.axis % seen.dim()]
+            self._left[site] = left[torch.linalg.vector_norm(seen, torch.inf, dim=others) == 0]

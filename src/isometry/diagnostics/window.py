@@ -1,0 +1,200 @@
+"""The gradients of one optimizer's steps, from one record to the next.
+
+measure()   before clipping and stepping: the total norm
+take()      of a logged step also each parameter's norm, zeros, NaN and infinities, and a copy of the weights
+close()     after the step: ‖Δw‖ from the weights themselves, so right for any optimizer, its momentum and its decay
+record()    everything since the last record, in one transfer to the host
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .history import GradientRecord, LayerRecord
+from .layers import plain_path
+from .statistics import by_decade, clipped_norm, combine_norms, count_nonfinite, count_zeros, decades, tensor_norms
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """What the Trainer will do to the gradient: see `statistics.clipped_norm`."""
+
+    value: float
+    algorithm: str
+
+
+@dataclass
+class _Logged:
+    """A logged step; a row or an item for each of the P parameters with a gradient."""
+
+    parameters: list[nn.Parameter]
+    norms: Tensor
+    zeros: Tensor
+    nonfinite: Tensor  # [P, 2]: NaN, infinite
+    histograms: list[Tensor]  # each as `statistics.decades`; empty when not asked for
+    weights: list[Tensor]  # before the step
+    weight_norms: Tensor
+    moved: Tensor | None = None  # ‖Δw‖; None: no step was made
+
+
+class Window:
+    """Args:
+    optimizer: Its place among the Trainer's optimizers.
+    """
+
+    def __init__(self, optimizer: int) -> None:
+        self.optimizer = optimizer
+        self.is_open = False  # between measure and close
+        self._totals: list[Tensor] = []
+        self._clipped: list[Tensor] = []
+        self._owned: Sequence[nn.Parameter] = ()
+        self._coming: tuple[list[nn.Parameter], list[Tensor], Tensor] = ([], [], torch.empty(0))
+        self._logged: _Logged | None = None
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the last step was taken for a record."""
+        return self._logged is not None
+
+    def measure(self, owned: Sequence[nn.Parameter], clipping: Clipping | None, scale: Tensor | None) -> Tensor | None:
+        """The norm of the coming step's whole gradient, float64 without axes; None where there is none.
+
+        Args:
+            owned: The optimizer's parameters; those with a gradient are measured.
+            clipping: What the Trainer will do; None: nothing.
+            scale: What the gradients are still multiplied by; None: nothing.
+        """
+        parameters = [parameter for parameter in owned if parameter.grad is not None]
+        if not parameters:
+            return None
+        gradients = [parameter.grad.detach() for parameter in parameters if parameter.grad is not None]
+        if scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+        norms = tensor_norms(gradients)
+        self._totals.append(combine_norms(norms))
+        if clipping is not None:
+            self._clipped.append(clipped_norm(gradients, self._totals[-1], clipping.value, clipping.algorithm))
+        self._owned, self._coming, self.is_open = owned, (parameters, gradients, norms), True
+        return self._totals[-1]
+
+    def take(self, bins: bool) -> None:
+        """Make the coming step a logged one, `bins` with histograms."""
+        parameters, gradients, norms = self._coming
+        weights = [parameter.detach().clone() for parameter in parameters]
+        self._logged = _Logged(
+            parameters=parameters,
+            norms=norms,
+            zeros=torch.stack([count_zeros(gradient) for gradient in gradients]),
+            nonfinite=_nonfinite(gradients, norms),
+            histograms=[decades(gradient) for gradient in gradients] if bins else [],
+            weights=weights,
+            weight_norms=tensor_norms(weights),
+        )
+
+    def close(self, stepped: bool) -> None:
+        """The step is over; `stepped` is False where the loss scaler skipped it."""
+        self.is_open, self._coming = False, ([], [], torch.empty(0))
+        if self._logged is not None and stepped:
+            pairs = zip(self._logged.parameters, self._logged.weights, strict=True)
+            self._logged.moved = tensor_norms([now.detach() - before for now, before in pairs])
+
+    def record(self, step: int, module: nn.Module, scale: Tensor | None, monitor_ms: float) -> GradientRecord:
+        """What has come together since the last record; the last step must be a logged one.
+
+        Args:
+            step: Optimizer steps done before the last one.
+            module: Whose parameters they are; it gives the names.
+            scale: Of the loss, no axes: a step whose gradient is not finite is then one that the scaler skips. None:
+                there is no scaler.
+            monitor_ms: For the record.
+        """
+        logged, self._logged = self._logged, None
+        assert logged is not None
+        clipped = self._clipped or self._totals
+        moved = logged.moved if logged.moved is not None else torch.full_like(logged.norms, math.nan)
+        columns = (logged.norms, moved, logged.weight_norms, logged.zeros, *logged.nonfinite.T)
+        scales = [] if scale is None else [scale]
+        on_host = _on_host([*self._totals, *clipped, *columns, *logged.histograms, *scales])
+        before, after = ([next(on_host)[0] for _ in self._totals] for _ in range(2))
+        rows = list(zip(*[next(on_host) for _ in columns], strict=True))
+        bins = [next(on_host) for _ in logged.histograms]
+        changed = sum(new < old * (1 - 1e-6) for old, new in zip(before, after, strict=True))
+        is_clipping, self._totals, self._clipped = bool(self._clipped), [], []
+        members, frozen, unused = _by_layer(module, logged.parameters, self._owned)
+        sizes = [parameter.numel() for parameter in logged.parameters]
+        return GradientRecord(
+            step=step,
+            total=before[-1],
+            total_clipped=after[-1],
+            totals=before,
+            clip_fraction=changed / len(before) if is_clipping else None,
+            layers={
+                name: _layer_record([rows[i] for i in own], sum(sizes[i] for i in own), [bins[i] for i in own if bins])
+                for name, own in members.items()
+            },
+            optimizer=self.optimizer,
+            frozen=frozen,
+            unused=unused,
+            skipped=0 if scale is None else sum(not math.isfinite(total) for total in before),
+            scale=None if scale is None else next(on_host)[0],
+            monitor_ms=monitor_ms,
+        )
+
+
+def _nonfinite(gradients: list[Tensor], norms: Tensor) -> Tensor:
+    """NaN and infinite elements of each gradient, `[P, 2]`; on the host only counted where a norm says there are."""
+    if norms.device.type == "cpu" and bool(norms.isfinite().all()):
+        return torch.zeros(len(gradients), 2)
+    return torch.stack([count_nonfinite(gradient) for gradient in gradients])
+
+
+def _on_host(tensors: list[Tensor]) -> Iterator[list[float]]:
+    """The values of each tensor, after one transfer."""
+    flat = [tensor.flatten().to(tensors[0]) for tensor in tensors]
+    values, start = torch.cat(flat).tolist(), 0
+    for tensor in flat:
+        yield values[start : start + len(tensor)]
+        start += len(tensor)
+
+
+def _layer_record(rows: Sequence[tuple[float, ...]], size: int, bins: Sequence[Sequence[float]]) -> LayerRecord:
+    """One layer from its parameters' (norm, ‖Δw‖, ‖w‖, zeros, NaN, infinite), their elements and their histograms."""
+    norms, moved, weight_norms, zeros, nan, inf = zip(*rows, strict=True)
+    weight_norm, update = _length(weight_norms), _length(moved)
+    return LayerRecord(
+        norm=_length(norms),
+        nan=int(sum(nan)),
+        inf=int(sum(inf)),
+        zeros=sum(zeros) / size,
+        weight_norm=weight_norm,
+        update_ratio=update / weight_norm if weight_norm and not math.isnan(update) else None,
+        histogram=by_decade([sum(counts) for counts in zip(*bins, strict=True)]) if bins else None,
+    )
+
+
+def _length(norms: Sequence[float]) -> float:
+    """√Σ norm². A NaN stays one beside an infinity, which `math.hypot` would return."""
+    return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
+
+
+def _by_layer(
+    module: nn.Module, with_gradient: Sequence[nn.Parameter], owned: Sequence[nn.Parameter]
+) -> tuple[dict[str, list[int]], list[str], list[str]]:
+    """Layers with a gradient and where their parameters stand in the list; frozen layers; layers that got none.
+
+    Names are module paths, in the order of registration; tied weights stand where they are registered first.
+    """
+    place = {id(parameter): index for index, parameter in enumerate(with_gradient)}
+    waiting = {id(parameter) for parameter in owned if parameter.requires_grad and parameter.grad is None}
+    layers: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        layers.setdefault(plain_path(name).rpartition(".")[0], []).append(parameter)
+    members = {name: [place[id(p)] for p in own if id(p) in place] for name, own in layers.items()}
+    frozen = [name for name, own in layers.items() if not any(p.requires_grad for p in own)]
+    unused = [name for name, own in layers.items() if not members[name] and any(id(p) in waiting for p in own)]
+    return {name: own for name, own in members.items() if own}, frozen, unused
