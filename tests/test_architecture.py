@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"layers", "torch"},
     "data": {"randomness", "torch", "torchvision", "pytorch_lightning", "numpy", "PIL"},
     "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich"},
-    "diagnostics": {"torch", "pytorch_lightning"},
+    "diagnostics": {"torch", "pytorch_lightning", "numpy"},
     "diagnostics.history": {"diagnostics.profile"},
     "diagnostics.profile": set(),
     "diagnostics.theory": {"numpy"},
@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pytorch_lightning",
         "omegaconf",
     },
-    "cli": {"config", "validation", "overrides", "run", "training", "omegaconf"},
+    "cli": {"config", "validation", "overrides", "run", "training", "reports", "omegaconf"},
     "__init__": {"build", "diagnostics"},
     "__main__": {"cli"},
 }

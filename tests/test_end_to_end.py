@@ -43,7 +43,7 @@ def test_a_run_leaves_everything_in_its_folder_and_nothing_elsewhere(cli: Cli, t
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml", "overrides.yaml", "metrics.jsonl", "gradients.jsonl", "checkpoints", "summary.json",
-        "confusion_matrix.png", "gradient_norms.png", "predictions.png",
+        "confusion_matrix.png", "depth_ribbon.png", "gradient_norms.png", "predictions.png", "report.html",
     }  # fmt: skip
     result = summary(folder)
     assert f"test accuracy {result['test/acc']:.2%}" in out
@@ -59,7 +59,7 @@ def test_the_journal_and_the_gradients_hold_what_was_logged(cli: Cli, tmp_path: 
     rows = list(read_lines(tmp_path / "runs/r/metrics.jsonl"))
     by_key = {key: [row["step"] for row in rows if key in row] for row in rows for key in row}
     assert by_key["train/loss"] == by_key["lr/weights"] == by_key["perf/samples_per_s"] == [2, 5, 8, 11, 14, 17]
-    assert by_key["grad_norm/total"] == by_key["clip/fraction"] == [0, 2, 5, 8, 11, 14, 17]
+    assert by_key["grad_norm/total"] == by_key["clip/fraction"] == [0, 1, 2, 5, 8, 11, 14, 17]
     assert by_key["val/acc"] == [8, 17]
     assert all(key.count("/") == 1 for key in by_key if key not in ("step", "time", "epoch"))
     history = read_history(tmp_path / "runs/r/gradients.jsonl")
@@ -85,9 +85,11 @@ def test_wandb_offline_holds_exactly_the_keys_that_were_logged(cli: Cli, tmp_pat
         if record.get("type") == "history":
             logged |= set(record["history"]["item"])
     journal = {key for row in read_lines(tmp_path / "runs/r/metrics.jsonl") for key in row} - {"step", "time"}
-    media = {"media/confusion_matrix", "media/gradient_norms", "media/predictions"}
-    logged = {key.partition(".")[0] if key.startswith("media/") else key for key in logged if not key.startswith("_")}
-    assert logged == journal | media | {"trainer/global_step"}
+    media = {"media/confusion_matrix", "media/depth_ribbon", "media/gradient_norms", "media/predictions"}
+    logged = {key.partition(".")[0] if key.startswith(("media/", "flow/ribbon")) else key for key in logged}
+    logged = {key for key in logged if not key.startswith("_")}
+    charts = {"flow/ribbon_activation_table", "flow/ribbon_gradient_table"}  # W&B's own, as tables
+    assert logged == journal | media | charts | {"trainer/global_step"}
     text = dump.stdout
     assert '"he_normal"' in text.replace("\\", "")  # the configuration, nested
     assert any(record.get("type") == "exit" for record in records)  # the run was ended

@@ -18,6 +18,7 @@ from .validation import differing_identity
 USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
 isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
+isometry report RUN                         pictures and report.html of a run, again, from its folder alone
 
 python train.py --cfg KEY=VALUE …           print the whole configuration, run nothing
 python train.py --help                      this page
@@ -117,7 +118,18 @@ def evaluate(words: Sequence[str]) -> None:
     run.evaluate(config, str(place))
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate}
+def report(words: Sequence[str]) -> None:
+    from pathlib import Path
+
+    from .reports.report import draw
+
+    if len(words) != 1:
+        raise ConfigError("error: which run?\n  fix:   isometry report runs/NAME")
+    for path in draw(Path(words[0]).expanduser()):
+        print(f"file     {path}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "report": report}
 
 
 def help_page() -> str:

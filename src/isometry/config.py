@@ -134,6 +134,8 @@ class WandbConfig(Section):
 class MonitorConfig(Section):
     enabled: bool
     every_n_steps: Annotated[int, Field(ge=1)]
+    histograms: bool
+    layer_series: bool
 
 
 class EarlyStoppingConfig(Section):

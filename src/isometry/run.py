@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 import subprocess
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,19 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from . import build
 from .config import Config
 from .data.datamodule import ImageDataModule
 from .diagnostics.monitor import GradientMonitor
-from .errors import CheckpointError, Interrupted, IsometryError, NumericalError, ResourceError, Terminated
+from .errors import CheckpointError, IsometryError, NumericalError, ResourceError
 from .folder import enter_folder, is_first_process, leave_folder
 from .jsonl import read_lines
-from .reports import plots
+from .reports import plots, report, terminal
+from .reports.wandb_panels import native_charts
 from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerprint, read_checkpoint
 from .training.classifier import Classifier
+from .training.guard import guarded
 from .training.journal import Journal
 from .training.loggers import csv_logger, finish_wandb, log_results, wandb_logger
 from .training.progress import TrainingProgress
@@ -84,14 +84,22 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
         OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
     loggers = _make_loggers(config, folder)
     wandb_log = next((logger for logger in loggers if isinstance(logger, WandbLogger)), None)
+    monitor = GradientMonitor(
+        config.monitor.every_n_steps,
+        folder / "gradients.jsonl",
+        histograms=config.monitor.histograms,
+        layer_series=config.monitor.layer_series,
+    )
     exit_code = 1
     try:
-        summary = _fit_and_test(folder, config, module, data, steps, loggers, ckpt_path)
+        summary = _fit_and_test(folder, config, module, data, steps, loggers, monitor, ckpt_path)
         summary["duration_s"] = round(time.monotonic() - started, 1)
         if is_first_process():
             (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+            report.draw(folder)
         if wandb_log:
-            log_results(wandb_log, summary, sorted(folder.glob("*.png")))
+            charts = native_charts(monitor.history)
+            log_results(wandb_log, summary, sorted(folder.glob("*.png")), charts)
         exit_code = 0
     except IsometryError as error:
         exit_code = error.exit_code
@@ -109,10 +117,10 @@ def _fit_and_test(
     data: ImageDataModule,
     steps: int,
     loggers: Sequence[Logger],
+    monitor: GradientMonitor,
     ckpt_path: Path | None,
 ) -> dict[str, Any]:
-    progress = TrainingProgress(steps, config.trainer.log_every_n_steps)
-    monitor = GradientMonitor(config.monitor.every_n_steps, folder / "gradients.jsonl")
+    progress = TrainingProgress(steps, config.trainer.log_every_n_steps, remark=lambda: _flow(monitor))
     callbacks: list[Callback] = [monitor] if config.monitor.enabled else []
     trainer = build.trainer(config, folder, loggers, [*callbacks, progress])
     resume = str(ckpt_path) if ckpt_path else None
@@ -125,7 +133,8 @@ def _fit_and_test(
     )
     confusion = module.confusion.compute().cpu().numpy()  # on every process: computing gathers from all
     if is_first_process():
-        _draw(folder, module, data, monitor, confusion)
+        _draw(folder, module, data, confusion)
+        print(terminal.layer_table(monitor.history))
         if config.trainer.profiler:
             say("profile", str(folder / "fit-profile.txt"))
     return {
@@ -176,29 +185,6 @@ def _best_validation(folder: Path) -> dict[str, float]:
     rows = [row for row in read_lines(folder / "metrics.jsonl") if math.isfinite(float(row.get("val/loss", math.nan)))]
     best = min(rows, key=lambda row: float(row["val/loss"]), default={})
     return {key: value for key, value in best.items() if key.startswith("val/")}
-
-
-def guarded(trainer: Trainer, folder: Path, call: Callable[[], Any]) -> Any:
-    """`call`, with Ctrl-C and SIGTERM as errors of our own: Lightning would exit with 1 and with 0."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        return call()
-    except SIGTERMException:
-        raise Terminated(f"terminated {_how_to_go_on(trainer, folder)}") from None
-    except SystemExit:
-        raise Interrupted(f"interrupted {_how_to_go_on(trainer, folder)}") from None
-    finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning ignores further Ctrl-C while it shuts down
-
-
-def _how_to_go_on(trainer: Trainer, folder: Path) -> str:
-    with suppress(CheckpointError):
-        newest = find_checkpoint(folder, LATEST)
-        return (
-            f"at step {trainer.global_step}; the newest checkpoint is {newest}\n"
-            f"  continue:  python train.py ckpt_path={folder}"
-        )
-    return f"at step {trainer.global_step}, before the first checkpoint"
 
 
 def evaluate(config: Config, place: str) -> dict[str, Any]:
@@ -276,8 +262,14 @@ def _describe_data(config: Config, data: ImageDataModule) -> str:
     return f"{config.data.name}: {sizes} images {shape}; batches of {data.batch_size}, {last}"
 
 
-def _draw(folder: Path, module: Classifier, data: ImageDataModule, monitor: GradientMonitor, confusion: Any) -> None:
-    """The run's pictures. One that cannot be drawn is reported and costs nothing else."""
+def _flow(monitor: GradientMonitor) -> str:
+    """How the gradient flows now, in a line."""
+    profiles = monitor.history.profiles
+    return terminal.flow_line(profiles[-1]) if profiles else ""
+
+
+def _draw(folder: Path, module: Classifier, data: ImageDataModule, confusion: Any) -> None:
+    """What only the network can tell. A picture that cannot be drawn is reported and costs nothing else."""
     count = len(data.image_set.test_labels)
     shown = torch.linspace(0, count - 1, min(count, 24)).long()  # over all classes, also when these come in order
     images, labels = data.image_set.test_images[shown], data.image_set.test_labels[shown].tolist()
@@ -285,8 +277,6 @@ def _draw(folder: Path, module: Classifier, data: ImageDataModule, monitor: Grad
         plots.confusion_matrix(confusion, module.class_names, folder / "confusion_matrix.png")
         probabilities = module.predict(images).numpy()
         plots.sample_predictions(images.numpy(), labels, probabilities, module.class_names, folder / "predictions.png")
-        if len(monitor.history):
-            plots.gradient_norms(monitor.history, folder / "gradient_norms.png")
     except Exception as error:  # a class name can hold what matplotlib takes for mathematics
         say("pictures", f"not all could be drawn: {error}")
 

@@ -9,63 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers.logger import DummyLogger
+from fixed import LIGHTNING_SAYS, Fixed, fit
+from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from isometry import GradientMonitor
 from isometry.diagnostics.history import GradientRecord, History, read_history
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The 'train_dataloader' does not have many workers",
-    "ignore:The number of training batches",
-    "ignore:`trainer.init_module` cannot fully support",
-)
-
-
-class Fixed(LightningModule):
-    """Its gradients are the batch: ∂L/∂a = x[0], ∂L/∂b = x[1], whatever the weights are."""
-
-    def __init__(self, lr: float = 0.0) -> None:
-        super().__init__()
-        self.a, self.b, self.unused = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1)
-        self.lr = lr
-
-    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
-        x = batch[0].mean(dim=0)
-        return self.a.weight.sum() * x[0] + self.b.weight.sum() * x[1]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=self.lr)
-
-
-class Collector(DummyLogger):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[tuple[int | None, dict[str, Any]]] = []
-
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        self.rows.append((step, metrics))
-
-
-def fit(
-    monitor: GradientMonitor, batches: list[list[float]], module: LightningModule | None = None, **options: Any
-) -> Collector:
-    data = DataLoader(TensorDataset(torch.tensor(batches)), batch_size=1)
-    logger = Collector()
-    defaults: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
-    trainer = Trainer(
-        **{**defaults, **options},
-        logger=logger,
-        callbacks=[monitor],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module or Fixed(), data)
-    return logger
+pytestmark = LIGHTNING_SAYS
 
 
 def test_norms_of_each_layer_and_of_all() -> None:

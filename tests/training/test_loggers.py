@@ -59,7 +59,7 @@ def test_a_wandb_that_dies_in_mid_run_is_told_once(tmp_path: Path, capsys: pytes
     for step in range(3):
         logger.log_metrics({"train/loss": 1.0}, step)
     assert capsys.readouterr().out.count("W&B stopped logging (service died)") == 1
-    loggers.log_results(logger, {}, [])
+    loggers.log_results(logger, {}, [], {})
     assert "did not take the results" in capsys.readouterr().out
 
 

@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
+from torch.utils._pytree import tree_leaves, tree_map_only
 
+from .hooks import Hook
+from .layers import Layout
 from .profile import Profile
 from .recorder import Recorder
 from .unchanged import unchanged
@@ -49,11 +52,12 @@ class Replay:
 
     def attach(self) -> None:
         if isinstance(self.module, OptimizedModule):
-            handle = self.module.register_forward_hook(self._on_call, with_kwargs=True)
+            handle = self.module.register_forward_hook(Hook(self._on_call), with_kwargs=True)
             self._restore.callback(handle.remove)
             return
         compiled = self.module._compiled_call_impl  # hooks of the module itself would be compiled with it
-        assert compiled is not None
+        if compiled is None:
+            return  # fit(torch.compile(module)): training_step itself is the graph
 
         def call(*args: Any, **kwargs: Any) -> Any:
             output = compiled(*args, **kwargs)
@@ -72,8 +76,8 @@ class Replay:
             self.layers_behind = max((call.depth for call in self.around.calls), default=0)
             output.register_hook(self._on_gradient)
 
-    def _on_gradient(self, gradient: Tensor) -> None:
-        if self._gradient is None:
+    def _on_gradient(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
             self._gradient = gradient.detach()
 
     def run(self, step: int, scale: float, precision: AbstractContextManager[Any]) -> Profile | None:
@@ -86,14 +90,16 @@ class Replay:
         """
         if self._call is None or self._gradient is None:
             return None
-        args, kwargs = self._call
-        recorder = Recorder(self.module, self.path)
-        wanted = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        recorder = Recorder(Layout(self.module, self.path))
         with unchanged(self.module), torch.compiler.set_stance("force_eager"), torch.enable_grad(), precision:
+            args, kwargs = tree_map_only(Tensor, _cut, self._call)
+            wanted = [*self.module.parameters(), *tree_leaves((args, kwargs))]
+            wanted = [each for each in wanted if isinstance(each, Tensor) and each.requires_grad]
             recorder.attach()
             try:
-                output = self.module(*map(_cut, args), **{key: _cut(value) for key, value in kwargs.items()})
-                torch.autograd.grad(output, wanted, self._gradient, allow_unused=True)
+                output = self.module(*args, **kwargs)
+                if wanted:
+                    torch.autograd.grad(output, wanted, self._gradient, allow_unused=True)
             finally:
                 recorder.detach()
         return recorder.profile(step, scale)
@@ -105,7 +111,8 @@ def join(profile: Profile, replays: Sequence[Replay], scale: float, precision: A
     for replay in replays:
         inner = replay.run(profile.step, scale, precision)
         if inner is None:
-            why = {replay.path: "compiled, and not with one tensor in the graph as its output"}
+            names = Layout(replay.module, replay.path).layers.values()
+            why = dict.fromkeys(names, "compiled, and not as a module that returns one tensor")
             profile = replace(profile, unseen={**profile.unseen, **why})
             continue
         behind, inside = replay.layers_behind + shift, max((row.depth for row in inner.layers), default=0)
@@ -121,6 +128,6 @@ def join(profile: Profile, replays: Sequence[Replay], scale: float, precision: A
     return profile
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Tensor) -> Tensor:
     """A tensor without its graph, which the training has already used up."""
-    return value.detach() if isinstance(value, Tensor) else value
+    return value.detach().requires_grad_(value.requires_grad)

@@ -13,18 +13,24 @@ class GraphDepth:
     def __init__(self) -> None:
         self._depths: dict[Any, int] = {}  # by autograd's node
         self._without_graph = 0
+        self._deepest = 0  # of all layers so far
 
     def of(self, z: Tensor) -> int:
         """The depth of the weight layer that has just returned z: one more than the deepest layer behind it.
 
-        Frozen layers have no graph: they follow each other.
+        Layers without a graph, frozen or checkpointed, follow each other and whatever ran before.
         """
         if z.grad_fn is None:
-            self._without_graph += 1
+            self._without_graph = self._deepest = self._deepest + 1
             return self._without_graph
         depth = 1 + max(self._behind(z.grad_fn), self._without_graph)
         self._depths[z.grad_fn] = depth
+        self._deepest = max(self._deepest, depth)
         return depth
+
+    def behind(self, tensor: Tensor) -> int | None:
+        """The depth of the deepest layer behind a tensor; None where there is no graph to tell."""
+        return None if tensor.grad_fn is None else self._behind(tensor.grad_fn)
 
     def _behind(self, start: Any) -> int:
         stack = [start]  # no recursion: a graph of 1,000 layers is deeper than Python's stack

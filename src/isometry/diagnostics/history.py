@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..jsonl import read_lines, to_line
 from .profile import LayerProfile, Profile, TimeProfile
@@ -82,9 +82,7 @@ class GradientRecord:
 
 @dataclass(frozen=True)
 class UnitsRecord:
-    """Share of dead units, exactly zero in every sample, of the layers that had silent ones in the pass of `step`.
-
-    The other layers of that pass, `dead == 0` in its profile, had none.
+    """Share of dead units by layer: exactly zero in every sample of a window.
 
     Args:
         step: Where the window was opened.
@@ -131,6 +129,9 @@ _KINDS: dict[str, type[Record]] = {
 }
 
 
+Row = TypeVar("Row")
+
+
 class _Thinned(list[Any]):
     """Records in the order of their steps; past `capacity` every second one is dropped, and of new ones as many."""
 
@@ -175,20 +176,27 @@ class History:
 
 
 def encode(record: Record) -> str:
-    """One line of `gradients.jsonl`, without its end: six digits, and nothing of what a reader can take for granted."""
+    """One line of `gradients.jsonl`, without its end: layers in columns, six digits, no column of defaults alone."""
     kind = next(kind for kind, its_type in _KINDS.items() if its_type is type(record))
-    return to_line({"kind": kind, **_short(record)})
+    plain = {each.name: _plain(getattr(record, each.name)) for each in fields(record)}
+    return to_line({"kind": kind, **plain})
 
 
-def _short(value: Any) -> Any:
-    if is_dataclass(value):
-        content = ((each, getattr(value, each.name)) for each in fields(value))
-        return {each.name: _short(item) for each, item in content if item != each.default}
-    if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items()}
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) and value and isinstance(next(iter(value.values())), LayerRecord):
+        return {"layer": list(value), **_columns(list(value.values()))}
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return _columns(value)
     if isinstance(value, list | tuple):
-        return [_short(item) for item in value]
+        return [_plain(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Dataclasses of one kind as a table, field by field."""
+    table = {each.name: [getattr(row, each.name) for row in rows] for each in (fields(rows[0]) if rows else ())}
+    defaults = {each.name: each.default for each in (fields(rows[0]) if rows else ())}
+    return {name: _plain(column) for name, column in table.items() if any(item != defaults[name] for item in column)}
 
 
 def read_history(path: Path) -> History:
@@ -202,12 +210,20 @@ def read_history(path: Path) -> History:
 
 def _revive(kind: str, plain: dict[str, Any]) -> Record:
     if kind == "step":
-        plain["layers"] = {name: LayerRecord(**layer) for name, layer in plain["layers"].items()}
+        names = plain["layers"].pop("layer", [])
+        plain["layers"] = dict(zip(names, _rows(LayerRecord, plain["layers"]), strict=True))
     if kind == "profile":
-        plain["layers"] = tuple(LayerProfile(**layer | {"shape": tuple(layer["shape"])}) for layer in plain["layers"])
-        times = plain.get("times", ())
-        plain["times"] = tuple(TimeProfile(time["name"], tuple(time["gradient_norms"])) for time in times)
+        plain["layers"], plain["times"] = _rows(LayerProfile, plain["layers"]), _rows(TimeProfile, plain["times"])
     return _KINDS[kind](**plain)
+
+
+def _rows(row_type: type[Row], columns: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:
+    """The dataclasses of a table; their sequences are tuples."""
+    rows = zip(*columns.values(), strict=True) if columns else ()
+    return tuple(
+        row_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in zip(columns, row, strict=True)})
+        for row in rows
+    )
 
 
 def _numbers(value: Any) -> Any:

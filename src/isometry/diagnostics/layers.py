@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _SATURATING = (nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign, nn.LogSigmoid)
@@ -22,30 +22,48 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     A layer is a module without weight layers below it that owns a parameter of two or more axes and is no norm. So a
     foreign layer counts, and a network with a class token does not; attention does, for its projections are in it.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, (*_NORMS, *ACTIVATIONS)):
-            continue
-        if isinstance(module, nn.MultiheadAttention) or (_owns_weight(module) and not _has_layers_below(module)):
+    modules = model.named_modules()
+    owners = {
+        name: module for name, module in modules if "parametrizations" not in name.split(".") and _owns_weight(module)
+    }
+    above = {name[:end] for name in owners for end in _dots(name)} | ({""} if any(owners) else set())
+    for name, module in owners.items():
+        if isinstance(module, nn.MultiheadAttention) or name not in above:
             yield plain_path(name) or type(module).__name__, module
+
+
+def _owns_weight(module: nn.Module) -> bool:
+    if isinstance(module, (*_NORMS, *ACTIVATIONS)):
+        return False
+    parametrized = module._modules.get("parametrizations")  # torch.nn.utils.parametrize keeps the originals there
+    below = () if parametrized is None else parametrized.parameters()
+    return any(p is not None and p.dim() >= 2 for p in (*module._parameters.values(), *below))
+
+
+def _dots(name: str) -> Iterator[int]:
+    return (index for index, letter in enumerate(name) if letter == ".")
+
+
+class Layout:
+    """What there is to look at in a network: its weight layers by path, and its BatchNorms and activations.
+
+    Args:
+        model: Any module.
+        path: Of the model, where it is a part of another one: the names begin with it.
+        without: Modules that must not be touched, nor what is in them (a compiled graph would take the hooks in).
+    """
+
+    def __init__(self, model: nn.Module, path: str = "", without: Iterable[nn.Module] = ()) -> None:
+        hidden = {inner for module in without for inner in module.modules()}
+        named = weight_layers(model)
+        self.layers = {module: ".".join(filter(None, (path, name))) for name, module in named if module not in hidden}
+        kinds = (_BatchNorm, *ACTIVATIONS)
+        self.others = [module for module in model.modules() if isinstance(module, kinds) and module not in hidden]
 
 
 def plain_path(name: str) -> str:
     """A module's or parameter's path as the user wrote it, without what torch.compile puts in between."""
     return name.replace("_orig_mod.", "").removesuffix("._orig_mod").removesuffix("_orig_mod")
-
-
-def _owns_weight(module: nn.Module) -> bool:
-    parametrized = getattr(module, "parametrizations", None)  # torch.nn.utils.parametrize keeps the originals there
-    below = parametrized.parameters() if parametrized is not None else ()
-    return any(parameter.dim() >= 2 for parameter in (*module.parameters(recurse=False), *below))
-
-
-def _has_layers_below(module: nn.Module) -> bool:
-    return any(
-        _owns_weight(child) and not isinstance(child, _NORMS)
-        for name, child in module.named_modules()
-        if name and not name.startswith("parametrizations")
-    )
 
 
 def unit_axis(module: nn.Module) -> int:

@@ -29,14 +29,14 @@ def of(record: Record, layer_series: bool, several: bool) -> dict[str, float]:
 
 def _of_gradients(record: GradientRecord, layer_series: bool, suffix: str) -> dict[str, float]:
     ratios = {name: row.update_ratio for name, row in record.layers.items() if row.update_ratio is not None}
-    values = {f"grad_norm/total{suffix}": record.total}
+    values = {f"grad_norm/{name}": row.norm for name, row in record.layers.items()}  # a layer may be called `total`
+    values[f"grad_norm/total{suffix}"] = record.total
     if record.clip_fraction is not None:
         values[f"grad_norm/total_clipped{suffix}"] = record.total_clipped
         values[f"clip/coefficient{suffix}"] = record.clip_coefficient
         values[f"clip/fraction{suffix}"] = record.clip_fraction
     if record.scale is not None:
         values |= {"amp/scale": record.scale, "amp/skipped_steps": float(record.skipped)}
-    values |= {f"grad_norm/{name}": row.norm for name, row in record.layers.items()}
     values[f"grad_norm/nan{suffix}"] = float(sum(row.nan for row in record.layers.values()))
     values[f"grad_norm/inf{suffix}"] = float(sum(row.inf for row in record.layers.values()))
     if ratios:

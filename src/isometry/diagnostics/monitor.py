@@ -18,10 +18,10 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -32,7 +32,7 @@ from ..jsonl import open_to_append
 from . import metrics
 from .compiled import Replay, compiled_modules, join
 from .history import History, NonFiniteRecord, Record, UnitsRecord, encode
-from .layers import plain_path
+from .layers import Layout, plain_path
 from .nonfinite import Source, find_source, first_parameter, keep
 from .profile import Profile
 from .recorder import Recorder
@@ -77,6 +77,7 @@ class GradientMonitor(Callback):
         self._handles: list[Any] = []
         self._ride: _Ride | None = None
         self._watch: _Watch | None = None
+        self._file: TextIO | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -85,8 +86,11 @@ class GradientMonitor(Callback):
         self._windows: dict[Optimizer, Window] = {}
         self._is_due = False  # whether the steps of this batch are logged
         self._probed_step = -1
+        self._batch_step = 0  # before the last batch
+        self._layout: _Layout | None = None
         self._batch: tuple[Any, int, Tensor] | None = None  # the batch, its index, the random state before it
-        self._loss: Tensor | None = None
+        self._loss: Tensor | None = None  # of the coming step, summed over accumulated batches
+        self._suspect: tuple[Any, int, Tensor] | None = None  # the first of these batches whose loss is not finite
         self._is_broken = False  # whether a NaN was met
         self._seconds, self._steps = 0.0, 0  # since the last record
 
@@ -97,7 +101,9 @@ class GradientMonitor(Callback):
         for looking in (self._ride, self._watch):
             if looking:
                 looking.detach()
-        self._handles, self._ride, self._watch, self._batch = [], None, None, None
+        if self._file:
+            self._file.close()
+        self._handles, self._ride, self._watch, self._batch, self._file = [], None, None, None, None
 
     # ------------------------------------------------------------------------------------------- hooks
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,20 +113,27 @@ class GradientMonitor(Callback):
             stepped = partial(self._on_stepped, trainer, pl_module)
             self._handles.append(optimizer.register_step_post_hook(stepped))
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._layout = None  # modules may have been exchanged
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         with self._clock():
-            step = trainer.global_step
-            steps = 1 if pl_module.automatic_optimization else len(trainer.optimizers)
-            self._is_due = any(self._due(step + ahead) for ahead in range(steps))
+            step, last = trainer.global_step, trainer.global_step - self._batch_step
+            ahead = 1 if pl_module.automatic_optimization else max(len(trainer.optimizers), last)
+            self._batch_step = step
+            self._is_due = any(map(self._due, range(step, step + ahead)))
             self._batch = (batch, batch_idx, torch.get_rng_state())
             if self._is_due and step != self._probed_step:
                 self._probed_step = step  # once, though gradients may be accumulated over several batches
-                self._ride = _Ride(pl_module, step, _scale(trainer))
+                self._layout = self._layout or _Layout(pl_module)
+                self._ride = _Ride(self._layout, step, _scale(trainer), units=self._watch is None)
             if self._watch:
                 self._watch.attach()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._loss = loss.detach()
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        if self._suspect is None and loss.device.type == "cpu" and not _is_finite(loss):
+            self._suspect = self._batch
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         with self._clock():
@@ -133,14 +146,17 @@ class GradientMonitor(Callback):
                 self._end_ride(trainer)
             owned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             unscales_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-            total = window.measure(owned, _clipping(trainer), _scale(trainer) if unscales_itself else None)
+            step, clipping, scale = trainer.global_step, _clipping(trainer), _scale(trainer)
+            total = window.measure(owned, step, clipping, scale, is_scaled=unscales_itself)
+            loss, self._loss = self._loss, None
+            suspect, self._suspect = self._suspect or self._batch, None
             if total is None:
                 return  # no gradient: training_step returned None
             self._steps += 1
             is_nonfinite = total.device.type == "cpu" and not math.isfinite(total.item())
-            if is_nonfinite and not self._is_broken and not (scaler and _is_finite(self._loss)):
+            if is_nonfinite and not self._is_broken and not (scaler and _is_finite(loss)):
                 self._is_broken = True
-                self._locate(trainer, pl_module)
+                self._locate(trainer, pl_module, suspect)
                 window.take(self.histograms)
             elif self._is_due:
                 window.take(self.histograms)
@@ -158,7 +174,7 @@ class GradientMonitor(Callback):
                 if self._watch.units.is_over:
                     self._keep(trainer, self._watch.record(trainer.global_step))
                     self._watch = None
-            self._batch = self._loss = None
+            self._batch = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
@@ -185,10 +201,9 @@ class GradientMonitor(Callback):
         window.close(stepped)
         if not window.is_logged:
             return
-        scale = _scale(trainer) if _scaler(trainer) else None
         milliseconds = 1000 * self._seconds / max(self._steps, 1)
         self._seconds, self._steps = 0.0, 0
-        self._keep(trainer, window.record(trainer.global_step, pl_module, scale, milliseconds))
+        self._keep(trainer, window.record(pl_module, milliseconds))
 
     def _end_ride(self, trainer: Trainer) -> None:
         """The probed pass is over: its profile, and a watch over the units that were silent in it."""
@@ -201,11 +216,11 @@ class GradientMonitor(Callback):
         if self._watch is None:
             self._watch = _Watch(ride.recorder.watch(), profile.step)
 
-    def _locate(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._batch is not None
-        batch, batch_idx, rng_state = self._batch
+    def _locate(self, trainer: Trainer, pl_module: LightningModule, suspect: tuple[Any, int, Tensor] | None) -> None:
+        assert suspect is not None
+        batch, batch_idx, rng_state = suspect
         source = Source()
-        if pl_module.automatic_optimization:
+        with suppress(Exception):  # where a step cannot be run again, the parameter is named all the same
             source = find_source(pl_module, batch, batch_idx, rng_state, trainer.precision_plugin.forward_context())
         parameter, file = first_parameter(pl_module), None
         if self.path is not None:
@@ -224,8 +239,8 @@ class GradientMonitor(Callback):
         if not trainer.is_global_zero:
             return
         if self.path is not None:
-            with open_to_append(self.path) as file:
-                print(encode(record), file=file)
+            self._file = self._file or open_to_append(self.path)
+            print(encode(record), file=self._file, flush=True)
         values = metrics.of(record, self.layer_series, several=len(self._windows) > 1)
         for logger in trainer.loggers if values else ():
             logger.log_metrics(values, step=record.step)
@@ -239,14 +254,23 @@ class GradientMonitor(Callback):
             self._seconds += time.perf_counter() - started
 
 
+class _Layout(Layout):
+    """Of a module in training, with its compiled parts set aside."""
+
+    def __init__(self, pl_module: LightningModule) -> None:
+        self.compiled = [(plain_path(path), module) for path, module in compiled_modules(pl_module)]
+        if pl_module._compiler_ctx is not None:  # fit(torch.compile(module)): training_step is one graph
+            self.compiled = [("", pl_module)]
+        super().__init__(pl_module, without=[module for _, module in self.compiled])
+
+
 class _Ride:
     """A probe on one real training step; compiled modules are replayed after it."""
 
-    def __init__(self, pl_module: LightningModule, step: int, scale: Tensor | None) -> None:
-        compiled = list(compiled_modules(pl_module))
+    def __init__(self, layout: _Layout, step: int, scale: Tensor | None, *, units: bool) -> None:
         self.step, self.scale = step, scale
-        self.recorder = Recorder(pl_module, without=[module for _, module in compiled])
-        self.replays = [Replay(plain_path(path), module, self.recorder) for path, module in compiled]
+        self.recorder = Recorder(layout, units=units)
+        self.replays = [Replay(path, module, self.recorder) for path, module in layout.compiled]
         self.recorder.attach()
         for replay in self.replays:
             replay.attach()
@@ -269,7 +293,6 @@ class _Watch:
         self.units, self.step = units, step
 
     def attach(self) -> None:
-        self.units.next_batch()
         self.units.attach()
 
     def detach(self) -> None:

@@ -12,15 +12,16 @@ random numbers and a look at every module's output; nothing of it stays. The bat
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .layers import plain_path
 from .unchanged import unchanged
@@ -51,8 +52,10 @@ def find_source(
 ) -> Source:
     """Run `training_step` again and look at every output; the module is afterwards as it was.
 
+    With manual optimization nothing is run, for `training_step` would make its steps again.
+
     Args:
-        module: With automatic optimization and the weights of the step.
+        module: With the weights of the step.
         batch: As `training_step` takes it.
         batch_idx: Of the batch in its epoch.
         rng_state: Of the CPU before the step.
@@ -62,11 +65,15 @@ def find_source(
     bad = [tensor for tensor in _tensors(batch) if not _is_finite(tensor)]
     if bad:
         return Source(samples=_samples(bad[0], size), inputs=True)
-    source = Source()
-    handles = [
-        inner.register_forward_hook(_look(source, plain_path(name), inner, size))
-        for name, inner in module.named_modules()
-    ]
+    if not module.automatic_optimization:
+        return Source()
+    source, root = Source(), type(module).__name__
+    handles = []
+    for name, inner in module.named_modules():
+        path = plain_path(name)
+        look_in = partial(_look_in, source, path.rpartition(".")[0] or root, size)
+        handles.append(inner.register_forward_pre_hook(look_in, with_kwargs=True))
+        handles.append(inner.register_forward_hook(partial(_look_out, source, path or root, size)))
     try:
         with unchanged(module), torch.no_grad(), torch.compiler.set_stance("force_eager"), precision or nullcontext():
             torch.set_rng_state(rng_state)
@@ -91,6 +98,8 @@ def first_parameter(module: nn.Module) -> str | None:
 def keep(path: Path, module: nn.Module, batch: Any, batch_idx: int, rng_state: Tensor) -> str | None:
     """Write what `find_source` needs to `path`; its name, or None when the batch or the disk does not allow it."""
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    # Copied, for a slice would bring all the data that it is cut from.
+    batch = tree_map_only(Tensor, lambda tensor: tensor.detach().cpu().clone(), batch)
     kept = {"batch": batch, "batch_idx": batch_idx, "rng_state": rng_state, "state_dict": state}
     try:
         torch.save(kept, path)
@@ -100,19 +109,20 @@ def keep(path: Path, module: nn.Module, batch: Any, batch_idx: int, rng_state: T
     return path.name
 
 
-def _look(source: Source, name: str, module: nn.Module, size: int) -> Any:
-    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if source.module is not None:
-            return
-        bad = [tensor for tensor in _tensors(output) if not _is_finite(tensor)]
-        if not bad:
-            return
-        came_in = [tensor for tensor in _tensors(inputs) if not _is_finite(tensor)]
-        # What was not finite on its way in was made between two modules: in the code of the one around.
-        source.module = (name.rpartition(".")[0] if came_in else name) or type(module).__name__
-        source.samples = _samples((came_in or bad)[0], size)
+def _look_in(source: Source, around: str, size: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+    """What is not finite on its way into a module was made by the code of the module around it."""
+    _look(source, around, size, (args, kwargs))
 
-    return hook
+
+def _look_out(source: Source, path: str, size: int, module: nn.Module, inputs: Any, output: Any) -> None:
+    """What is not finite on its way out came in finite, or `_look_in` would have spoken."""
+    _look(source, path, size, output)
+
+
+def _look(source: Source, path: str, size: int, values: Any) -> None:
+    bad = next((tensor for tensor in _tensors(values) if not _is_finite(tensor)), None)
+    if source.module is None and bad is not None:
+        source.module, source.samples = path, _samples(bad, size)
 
 
 def _samples(tensor: Tensor, size: int) -> list[int]:
@@ -136,13 +146,6 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any) -> list[Tensor]:
     """All tensors in nested containers."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .layers import Layout
 from .profile import Profile
 from .recorder import Recorder
 from .statistics import tensor_norm
 from .unchanged import unchanged
-from .units import MIN_SAMPLES, UnitWatch
+from .units import UnitWatch
 
 
 def probe(
@@ -39,7 +40,7 @@ def probe(
         Whatever the model or the loss raises.
     """
     inputs, targets = batch
-    recorder = Recorder(model)
+    recorder = Recorder(Layout(model))
     with unchanged(model), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         recorder.attach()
         try:
@@ -57,16 +58,15 @@ def probe(
 
 
 def _show(watch: UnitWatch, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> None:
-    watch.attach()
-    try:
-        for inputs, _ in batches:
-            if watch.samples >= MIN_SAMPLES:
-                break
-            watch.next_batch()
+    for inputs, _ in batches:
+        if watch.is_over:
+            break
+        watch.attach()
+        try:
             with torch.no_grad():
                 model(inputs)
-    finally:
-        watch.detach()
+        finally:
+            watch.detach()
 
 
 def _with_dead(profile: Profile, watch: UnitWatch, jacobian: float | None) -> Profile:

@@ -24,7 +24,8 @@ class LayerProfile:
         name: Module path; a further call of the same module in the pass is `path@2`, `path@3` …
         depth: Weight layers on the longest path from the input to here, itself included.
         shape: Of z, without the batch axis (for recurrent layers without the time axis, too).
-        activation_rms, activation_mean: Of z.
+        activation_rms: Of z.
+        activation_mean: Of z, over the first 16 samples.
         gradient_rms: Of ∂L/∂z; None where no gradient came back.
         nonfinite: NaN and infinite elements in z and ∂L/∂z.
         dead: Share of the units behind z that were exactly zero in all of at least 1,000 samples; None while fewer were

@@ -8,6 +8,7 @@ wherever it can be trusted and only the doubtful tensors are summed again (0.9 m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     dense = [stored(tensor) for tensor in tensors]
     if dense[0].device.type == "cuda":
         return torch.stack(torch._foreach_norm(dense, 2, dtype=torch.float64))
-    precision = torch.promote_types(dense[0].dtype, torch.float32)
+    precision = reduce(torch.promote_types, {tensor.dtype for tensor in dense}, torch.float32)
     norms = torch.stack(torch._foreach_norm(dense, 2, dtype=precision)).cpu().double()
     trusted = (norms >= _TRUSTED[0]) & (norms <= _TRUSTED[1]) | norms.isnan()
     for index in (~trusted).nonzero().flatten().tolist():
@@ -36,13 +37,13 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def tensor_norm(tensor: Tensor) -> Tensor:
-    """`tensor_norms` of one tensor, without an axis and with a quarter of the overhead."""
+    """`tensor_norms` of one tensor, without an axis and with a quarter of the overhead; float32 where that will do."""
     if tensor.device.type != "cpu":
         return tensor_norms([tensor])[0]
     norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
     if not _TRUSTED[0] <= norm.item() <= _TRUSTED[1]:
         norm = torch.linalg.vector_norm(tensor, dtype=torch.float64)
-    return norm.double()
+    return norm
 
 
 def combine_norms(norms: Tensor) -> Tensor:

@@ -24,14 +24,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-_U = np.linspace(-10.0, 10.0, 2001)  # 0 is a point, and φ' of ReLU there is taken as ½: exact by symmetry
+_U = np.linspace(-10.0, 10.0, 2001)
 _DENSITY = np.exp(-(_U**2) / 2)
 _WEIGHTS = _DENSITY / _DENSITY.sum()
 _erf = np.vectorize(math.erf)
-
-
-def _rectifier(slope: float) -> Callable[[Array], tuple[Array, Array]]:
-    return lambda z: (np.where(z > 0, z, slope * z), np.where(z > 0, 1.0, np.where(z < 0, slope, (1 + slope) / 2)))
 
 
 def _sigmoid(z: Array) -> tuple[Array, Array]:
@@ -39,36 +35,39 @@ def _sigmoid(z: Array) -> tuple[Array, Array]:
     return value, value * (1 - value)
 
 
+def _tanh(z: Array) -> tuple[Array, Array]:
+    value = np.tanh(z)
+    return value, 1 - value**2
+
+
 def _gelu(z: Array) -> tuple[Array, Array]:
     cdf = 0.5 * (1 + _erf(z / math.sqrt(2)))
     return z * cdf, cdf + z * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
-# Name of torch's module in lower case -> (φ, φ').
-ACTIVATIONS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
-    "identity": _rectifier(1.0),
-    "relu": _rectifier(0.0),
-    "sigmoid": _sigmoid,
-    "tanh": lambda z: (np.tanh(z), 1 - np.tanh(z) ** 2),
-    "gelu": _gelu,
-}
+# Name of torch's module in lower case -> slope for z < 0 of a rectifier, or (φ, φ') of a smooth curve.
+_RECTIFIERS = {"identity": 1.0, "relu": 0.0}
+_CURVES: dict[str, Callable[[Array], tuple[Array, Array]]] = {"sigmoid": _sigmoid, "tanh": _tanh, "gelu": _gelu}
 
 
 def moments(activation: str, q: float) -> tuple[float, float, float]:
     """E[φ(√q u)], E[φ(√q u)²] and E[φ'(√q u)²] for u ~ N(0, 1).
 
     Args:
-        activation: A key of `ACTIVATIONS`, or `leaky_relu:SLOPE`.
+        activation: `identity`, `relu`, `leaky_relu:SLOPE`, `sigmoid`, `tanh` or `gelu`.
         q: Variance of the pre-activation.
     """
-    name, _, slope = activation.partition(":")
-    function = _rectifier(float(slope)) if name == "leaky_relu" else ACTIVATIONS[name]
-    value, derivative = function(math.sqrt(q) * _U)
-    return float(_WEIGHTS @ value), float(_WEIGHTS @ value**2), float(_WEIGHTS @ derivative**2)
+    if activation in _CURVES:
+        value, derivative = _CURVES[activation](math.sqrt(q) * _U)
+        return float(_WEIGHTS @ value), float(_WEIGHTS @ value**2), float(_WEIGHTS @ derivative**2)
+    slope = float(activation.partition(":")[2]) if ":" in activation else _RECTIFIERS[activation]
+    passed = (1 + slope**2) / 2  # of the square: half of it as it is, half by the slope
+    return (1 - slope) * math.sqrt(q / (2 * math.pi)), passed * q, passed
 
 
 def is_known(activation: str) -> bool:
-    return activation in ACTIVATIONS or activation.startswith("leaky_relu:")
+    """Whether `moments` has its curve."""
+    return activation in _CURVES or activation in _RECTIFIERS or activation.startswith("leaky_relu:")
 
 
 def dense_factors(activation: str, weight_variance: float, bias_variance: float, q: float) -> tuple[float, float]:

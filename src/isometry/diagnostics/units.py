@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .hooks import Hook
+
 MIN_SAMPLES = 1000
 
 
@@ -30,47 +32,52 @@ class Site(NamedTuple):
 class UnitWatch:
     """Args:
     silent: For each site the name of the layer whose units are seen there, and which were silent so far, bool `[C]`.
-    samples: Seen so far.
+    samples: Seen so far, in one batch.
     """
 
     def __init__(self, silent: Mapping[Site, tuple[str, Tensor]], samples: int) -> None:
-        self.samples = samples
+        self.samples = self._batch_size = samples
         self._sites = dict(silent)
         self._left = {site: mask.nonzero().flatten() for site, (_, mask) in silent.items()}  # indices still silent
+        self._places = {(site.module, site.is_input, site.number): site for site in silent}
         self._numbers: Counter[tuple[nn.Module, bool]] = Counter()
-        self._counted = False  # whether this batch's samples were
+        self._is_counted = False  # whether this batch's samples were
         self._handles: list[Any] = []
 
     @property
     def is_over(self) -> bool:
-        return self.samples >= MIN_SAMPLES or not any(len(left) for left in self._left.values())
+        return self.samples >= MIN_SAMPLES
 
     def attach(self) -> None:
-        """Look at every module where a silent unit is left."""
+        """For one batch: look at every module where a silent unit is left."""
+        self._numbers.clear()
+        self._is_counted = False
         waiting = {(site.module, site.is_input) for site, left in self._left.items() if len(left)}
         for module, is_input in waiting:
             if is_input:
-                self._handles.append(module.register_forward_pre_hook(self._on_input))
+                self._handles.append(module.register_forward_pre_hook(Hook(self._on_input)))
             else:
-                self._handles.append(module.register_forward_hook(self._on_output))
+                self._handles.append(module.register_forward_hook(Hook(self._on_output)))
+        if not waiting:
+            self._count(self._batch_size)  # nobody looks any more: all units have been seen at work
 
     def detach(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
-    def next_batch(self) -> None:
-        self._numbers.clear()
-        self._counted = False
-
     def dead(self) -> dict[str, float]:
-        """Share of dead units, for each layer that had silent ones; without those that too few samples were seen of."""
-        is_known = self.samples >= MIN_SAMPLES
+        """Share of dead units by layer, without the layers that had silent ones in too few samples."""
         return {
             name: len(self._left[site]) / len(mask)
             for site, (name, mask) in self._sites.items()
-            if mask.any() and (is_known or not len(self._left[site]))
+            if self.is_over or not len(self._left[site])
         }
+
+    def _count(self, samples: int) -> None:
+        if not self._is_counted:
+            self.samples += samples
+            self._is_counted = True
 
     def _on_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._see(module, False, output)
@@ -82,12 +89,10 @@ class UnitWatch:
     def _see(self, module: nn.Module, is_input: bool, activations: Any) -> None:
         self._numbers[module, is_input] += 1
         number = self._numbers[module, is_input]
-        site = next((s for s in self._left if s[:3] == (module, is_input, number)), None)
+        site = self._places.get((module, is_input, number))
         if site is None or not isinstance(activations, Tensor):
             return
-        if not self._counted:
-            self.samples += len(activations)
-            self._counted = True
+        self._count(len(activations))
         left = self._left[site]
         if len(left):
             seen = activations.detach().index_select(site.axis, left)

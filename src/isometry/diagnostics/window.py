@@ -55,31 +55,43 @@ class Window:
         self._owned: Sequence[nn.Parameter] = ()
         self._coming: tuple[list[nn.Parameter], list[Tensor], Tensor] = ([], [], torch.empty(0))
         self._logged: _Logged | None = None
+        self._step = 0  # of the coming step, as the scale
+        self._scale: Tensor | None = None
 
     @property
     def is_logged(self) -> bool:
         """Whether the last step was taken for a record."""
         return self._logged is not None
 
-    def measure(self, owned: Sequence[nn.Parameter], clipping: Clipping | None, scale: Tensor | None) -> Tensor | None:
+    def measure(
+        self,
+        owned: Sequence[nn.Parameter],
+        step: int,
+        clipping: Clipping | None,
+        scale: Tensor | None,
+        is_scaled: bool,
+    ) -> Tensor | None:
         """The norm of the coming step's whole gradient, float64 without axes; None where there is none.
 
         Args:
             owned: The optimizer's parameters; those with a gradient are measured.
+            step: Optimizer steps done before.
             clipping: What the Trainer will do; None: nothing.
-            scale: What the gradients are still multiplied by; None: nothing.
+            scale: Of the loss, no axes; None: there is no scaler.
+            is_scaled: Whether the gradients still are.
         """
         parameters = [parameter for parameter in owned if parameter.grad is not None]
         if not parameters:
             return None
         gradients = [parameter.grad.detach() for parameter in parameters if parameter.grad is not None]
-        if scale is not None:
+        if scale is not None and is_scaled:
             gradients = [gradient / scale for gradient in gradients]
         norms = tensor_norms(gradients)
         self._totals.append(combine_norms(norms))
         if clipping is not None:
             self._clipped.append(clipped_norm(gradients, self._totals[-1], clipping.value, clipping.algorithm))
         self._owned, self._coming, self.is_open = owned, (parameters, gradients, norms), True
+        self._step, self._scale = step, scale
         return self._totals[-1]
 
     def take(self, bins: bool) -> None:
@@ -103,14 +115,11 @@ class Window:
             pairs = zip(self._logged.parameters, self._logged.weights, strict=True)
             self._logged.moved = tensor_norms([now.detach() - before for now, before in pairs])
 
-    def record(self, step: int, module: nn.Module, scale: Tensor | None, monitor_ms: float) -> GradientRecord:
+    def record(self, module: nn.Module, monitor_ms: float) -> GradientRecord:
         """What has come together since the last record; the last step must be a logged one.
 
         Args:
-            step: Optimizer steps done before the last one.
             module: Whose parameters they are; it gives the names.
-            scale: Of the loss, no axes: a step whose gradient is not finite is then one that the scaler skips. None:
-                there is no scaler.
             monitor_ms: For the record.
         """
         logged, self._logged = self._logged, None
@@ -118,7 +127,7 @@ class Window:
         clipped = self._clipped or self._totals
         moved = logged.moved if logged.moved is not None else torch.full_like(logged.norms, math.nan)
         columns = (logged.norms, moved, logged.weight_norms, logged.zeros, *logged.nonfinite.T)
-        scales = [] if scale is None else [scale]
+        scales: list[Tensor] = [] if self._scale is None else [self._scale]
         on_host = _on_host([*self._totals, *clipped, *columns, *logged.histograms, *scales])
         before, after = ([next(on_host)[0] for _ in self._totals] for _ in range(2))
         rows = list(zip(*[next(on_host) for _ in columns], strict=True))
@@ -128,7 +137,7 @@ class Window:
         members, frozen, unused = _by_layer(module, logged.parameters, self._owned)
         sizes = [parameter.numel() for parameter in logged.parameters]
         return GradientRecord(
-            step=step,
+            step=self._step,
             total=before[-1],
             total_clipped=after[-1],
             totals=before,
@@ -140,8 +149,8 @@ class Window:
             optimizer=self.optimizer,
             frozen=frozen,
             unused=unused,
-            skipped=0 if scale is None else sum(not math.isfinite(total) for total in before),
-            scale=None if scale is None else next(on_host)[0],
+            skipped=sum(not math.isfinite(total) for total in before) if scales else 0,  # what a scaler does with them
+            scale=next(on_host)[0] if scales else None,
             monitor_ms=monitor_ms,
         )
 
@@ -193,7 +202,7 @@ def _by_layer(
     waiting = {id(parameter) for parameter in owned if parameter.requires_grad and parameter.grad is None}
     layers: dict[str, list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
-        layers.setdefault(plain_path(name).rpartition(".")[0], []).append(parameter)
+        layers.setdefault(plain_path(name).rpartition(".")[0] or type(module).__name__, []).append(parameter)
     members = {name: [place[id(p)] for p in own if id(p) in place] for name, own in layers.items()}
     frozen = [name for name, own in layers.items() if not any(p.requires_grad for p in own)]
     unused = [name for name, own in layers.items() if not members[name] and any(id(p) in waiting for p in own)]

@@ -1,1 +1,1 @@
-"""Drawing, from plain data: no torch, no lightning. matplotlib is imported in `plots` alone, inside its functions."""
+"""Drawing, from plain data: no torch, no lightning. `plots` alone imports matplotlib, `wandb_panels` alone wandb."""

@@ -70,12 +70,15 @@ class GuestWandbLogger(WandbLogger):
             print(f"W&B stopped logging ({error}); the journal metrics.jsonl has every value")
 
 
-def log_results(logger: WandbLogger, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-    """The run's summary, and its PNG files as W&B images."""
+def log_results(
+    logger: WandbLogger, summary: Mapping[str, Any], pictures: Sequence[Path], charts: Mapping[str, Any]
+) -> None:
+    """The run's summary, its PNG files as W&B images, and charts of W&B's own."""
     import wandb
 
     try:
-        logger.experiment.log({f"media/{path.stem}": wandb.Image(str(path)) for path in pictures})
+        images = {f"media/{path.stem}": wandb.Image(str(path)) for path in pictures}
+        logger.experiment.log({**images, **charts})
         logger.experiment.summary.update(dict(summary))
     except Exception as error:
         print(f"W&B did not take the results ({error}); they are in the run's folder")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -27,12 +28,20 @@ class TrainingProgress(Callback):
     """Args:
     total_steps: Optimizer steps of the whole training.
     every_n_steps: Between two readings; the Trainer's `log_every_n_steps`.
+    remark: Asked at the end of an epoch for a line of its own; empty: none.
     console: Where to write; None: standard output.
     """
 
-    def __init__(self, total_steps: int, every_n_steps: int, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        every_n_steps: int,
+        remark: Callable[[], str] = str,
+        console: Console | None = None,
+    ) -> None:
         self.total_steps = total_steps
         self.every_n_steps = every_n_steps
+        self.remark = remark
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.samples_per_s = float("nan")  # over the whole training, validation excluded
         self._bar: Progress | None = None
@@ -95,6 +104,9 @@ class TrainingProgress(Callback):
             f"{int(left) // 60}:{int(left) % 60:02d} left",
         ]
         self.console.print("  ".join(part for part in parts if part))
+        remark = self.remark()
+        if remark:
+            self.console.print(f"           {remark}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()

@@ -1,0 +1,65 @@
+"""One call of one weight layer, as hooks see it, and the row of a depth profile that it becomes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .profile import LayerProfile
+from .statistics import count_nonfinite
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of one weight layer; tensors have no axes and lie on the device until the end."""
+
+    name: str
+    module: nn.Module
+    depth: int
+    shape: tuple[int, ...]
+    samples: int
+    numel: int
+    norm: Tensor
+    mean: Tensor
+    nonfinite: Tensor | int
+    gradient_norm: Tensor | None = None
+    gradient_nonfinite: Tensor | int = 0
+    hooked: bool = False
+    activation: nn.Module | None = None
+    saturated: Tensor | None = None
+    silent: Tensor | None = None
+    expected: tuple[float, float] | None = None  # backward and forward, to the next layer
+
+
+def row(calls: list[Call], scale: float) -> LayerProfile:
+    """One row from one call, or pooled over the calls of a loop."""
+    first, numel = calls[0], sum(call.numel for call in calls)
+    gradients = [call.gradient_norm for call in calls if call.gradient_norm is not None]
+    expected = first.expected or (None, None)
+    return LayerProfile(
+        name=first.name,
+        depth=first.depth,
+        shape=first.shape,
+        activation_rms=_pooled([call.norm for call in calls], numel),
+        activation_mean=sum(float(call.mean) * call.numel for call in calls) / numel,
+        gradient_rms=_pooled(gradients, numel) / scale if gradients else None,
+        nonfinite=sum(int(call.nonfinite) + int(call.gradient_nonfinite) for call in calls),
+        dead=0.0 if first.silent is not None and not first.silent.any() else None,
+        saturated=None if first.saturated is None else float(first.saturated),
+        expected_backward=expected[0],
+        expected_forward=expected[1],
+    )
+
+
+def _pooled(norms: list[Tensor], numel: int) -> float:
+    """RMS over all elements of several tensors, from their norms."""
+    return math.hypot(*(float(norm) for norm in norms)) / math.sqrt(numel)
+
+
+def nonfinite(values: Tensor, norm: Tensor) -> Tensor | int:
+    """Number of NaN and infinite elements; on a CPU, where a look at the norm is free, only counted where there are."""
+    if values.device.type == "cpu" and math.isfinite(norm.item()):
+        return 0
+    return count_nonfinite(values).sum()
