@@ -17,7 +17,10 @@ _TAIL = 1 << 20  # bytes; no line is longer
 
 def to_line(record: Mapping[str, Any]) -> str:
     """One line, without its end: `{"step": 3, "grad_norm/total": "NaN"}`."""
-    return json.dumps(_plain(record), allow_nan=False)
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:  # rare, and looking for them costs more than writing
+        return json.dumps(_plain(record), allow_nan=False)
 
 
 def open_to_append(path: Path) -> TextIO:

@@ -174,7 +174,7 @@ def _best_checkpoint(trainer: Trainer, module: Classifier, data: ImageDataModule
     if not math.isfinite(loss):
         raise NumericalError(
             f"error: the training ended with val/loss = {loss}\n"
-            f"  look:  {folder}/gradients.jsonl has the gradient norm of every step\n"
+            f"  look:  isometry report {folder}   draws where the gradients went\n"
             "  fix:   trainer.gradient_clip_val=1.0   or   a smaller optimizer.lr   or   norm=batch"
         )
     return find_checkpoint(folder, BEST)

@@ -139,8 +139,10 @@ def test_a_second_fit_measures_once_a_step() -> None:
     monitor = GradientMonitor(every_n_steps=1)
     module = Fixed()
     fit(monitor, [[3.0, 4.0]], module)
-    fit(monitor, [[3.0, 4.0]], module)
+    logger = fit(monitor, [[3.0, 4.0]], module)
+    assert logger.series("grad_norm/total") == {0: 5.0}
     assert [record.totals for record in monitor.history] == [[5.0], [5.0]]
+    assert [profile.step for profile in monitor.history.profiles] == [0, 0]
 
 
 def test_tied_weights_count_once() -> None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchmetrics import Accuracy, MeanMetric
 
 from isometry import GradientMonitor
-from isometry.diagnostics.history import NonFiniteRecord, read_history
-from isometry.diagnostics.nonfinite import find_source
+from isometry.diagnostics.history import GradientRecord, LayerRecord, NonFiniteRecord, read_history
+from isometry.diagnostics.nonfinite import find_source, noticed_late
 
 pytestmark = LIGHTNING_SAYS
 
@@ -387,3 +387,19 @@ def test_a_finite_run_has_none() -> None:
     monitor = GradientMonitor(every_n_steps=1)
     fit(monitor, torch.randn(16, 4), Regression(nn.Linear(4, 1)), batch_size=4)
     assert monitor.history.nonfinite == []
+
+
+def late_record(totals: list[float], layers: dict[str, LayerRecord]) -> GradientRecord:
+    return GradientRecord(99, totals[-1], totals[-1], totals, None, layers)
+
+
+def test_on_a_gpu_the_norms_of_a_logged_step_tell_the_first_bad_step() -> None:
+    """There nobody looks at every step; of a step before the logged one the layers are not known any more."""
+    layers = {"first": LayerRecord(math.nan, nan=4), "second": LayerRecord(math.nan, nan=1), "head": LayerRecord(1.0)}
+    at_once = noticed_late(late_record([1.0, 2.0, math.nan], layers))
+    assert at_once is not None
+    assert (at_once.step, at_once.parameter) == (99, "second")  # the backward pass comes from the head
+    earlier = noticed_late(late_record([1.0, math.inf, math.nan], layers))
+    assert earlier is not None
+    assert (earlier.step, earlier.parameter) == (98, None)
+    assert noticed_late(late_record([1.0, 2.0, 3.0], layers)) is None

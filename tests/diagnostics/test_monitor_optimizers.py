@@ -180,7 +180,7 @@ def test_manual_optimization_with_closures() -> None:
 
 
 def test_lbfgs_is_one_record_a_step_with_the_first_of_its_gradients() -> None:
-    """Mean (w - x)², w = 0: the first gradient is -2x; the closure is evaluated again and again until it is 0."""
+    """(w - x)² with w = 1, x = 3: the first gradient is -4; the closure is evaluated again until it is 0."""
 
     class Quadratic(Fixed):
         def __init__(self) -> None:
@@ -190,7 +190,7 @@ def test_lbfgs_is_one_record_a_step_with_the_first_of_its_gradients() -> None:
 
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
             self.evaluations += 1
-            return (self.a.weight.sum() - batch[0][0, 0]).square()
+            return (self.a(torch.ones(1, 1)) - batch[0][0, 0]).square().sum()
 
         def configure_optimizers(self) -> Any:
             return torch.optim.LBFGS(self.a.parameters(), lr=1.0, max_iter=8, line_search_fn="strong_wolfe")
@@ -202,6 +202,8 @@ def test_lbfgs_is_one_record_a_step_with_the_first_of_its_gradients() -> None:
     assert (first.totals, second.totals) == ([4.0], [pytest.approx(4.0, rel=1e-4)])
     assert first.layers["a"].update_ratio == pytest.approx(2.0, rel=1e-4)  # from 1 to 3, all evaluations together
     assert [profile.step for profile in monitor.history.profiles] == [0, 1]
+    (row,) = monitor.history.profiles[0].layers  # of the first evaluation: no a@2, a@3 …
+    assert (row.name, row.activation_rms, row.gradient_rms) == ("a", 1.0, 4.0)
 
 
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,10 +22,10 @@ class Call:
     shape: tuple[int, ...]
     samples: int
     numel: int
-    norm: Tensor
+    norm: Tensor | float
     mean: Tensor
     nonfinite: Tensor | int
-    gradient_norm: Tensor | None = None
+    gradient_norm: Tensor | float | None = None
     gradient_nonfinite: Tensor | int = 0
     hooked: bool = False
     activation: nn.Module | None = None
@@ -53,13 +54,13 @@ def row(calls: list[Call], scale: float) -> LayerProfile:
     )
 
 
-def _pooled(norms: list[Tensor], numel: int) -> float:
+def _pooled(norms: Sequence[Tensor | float], numel: int) -> float:
     """RMS over all elements of several tensors, from their norms."""
     return math.hypot(*(float(norm) for norm in norms)) / math.sqrt(numel)
 
 
-def nonfinite(values: Tensor, norm: Tensor) -> Tensor | int:
-    """Number of NaN and infinite elements; on a CPU, where a look at the norm is free, only counted where there are."""
-    if values.device.type == "cpu" and math.isfinite(norm.item()):
+def nonfinite(values: Tensor, norm: Tensor | float) -> Tensor | int:
+    """Number of NaN and infinite elements; only counted where a norm on the host does not say that there are none."""
+    if isinstance(norm, float) and math.isfinite(norm):
         return 0
     return count_nonfinite(values).sum()

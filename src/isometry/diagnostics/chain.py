@@ -54,7 +54,7 @@ class Chain:
     def link(self, inputs: Tensor, call: Call) -> bool:
         """Whether a layer's inputs come from another in a chain; of dense layers, theory's factor is noted."""
         origin = self._origin(inputs)
-        if origin and isinstance(call.module, nn.Linear) and isinstance(origin.call.module, nn.Linear):
+        if origin and isinstance(call.module, nn.Linear):
             origin.call.expected = _expected(origin, call.module)
         return origin is not None
 

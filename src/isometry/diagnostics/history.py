@@ -103,16 +103,16 @@ class NonFiniteRecord:
 
     Args:
         step: Optimizer steps done before.
-        batch_idx: Of the batch in its epoch.
+        batch_idx: Of the batch in its epoch; None where it was noticed later.
         module: The first module, in the order of execution, whose output is not finite; None: the forward pass was.
-        parameter: The first parameter, in the order of the backward pass, whose gradient is not finite.
+        parameter: The first parameter or layer, in the order of the backward pass, whose gradient is not finite.
         samples: Positions in the batch whose values are not finite there; empty where they cannot be told apart.
         inputs: Whether the batch itself holds such values.
         file: What replays it: the batch, the weights and the random state before the step.
     """
 
     step: int
-    batch_idx: int
+    batch_idx: int | None
     module: str | None
     parameter: str | None
     samples: list[int]
@@ -183,20 +183,25 @@ def encode(record: Record) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
     if isinstance(value, dict) and value and isinstance(next(iter(value.values())), LayerRecord):
         return {"layer": list(value), **_columns(list(value.values()))}
     if isinstance(value, tuple) and value and is_dataclass(value[0]):
         return _columns(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return value
 
 
 def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
     """Dataclasses of one kind as a table, field by field."""
-    table = {each.name: [getattr(row, each.name) for row in rows] for each in (fields(rows[0]) if rows else ())}
-    defaults = {each.name: each.default for each in (fields(rows[0]) if rows else ())}
-    return {name: _plain(column) for name, column in table.items() if any(item != defaults[name] for item in column)}
+    table = {}
+    for each in fields(rows[0]):
+        column = [getattr(row, each.name) for row in rows]
+        if column.count(each.default) < len(column):
+            table[each.name] = _plain(column)
+    return table
 
 
 def read_history(path: Path) -> History:

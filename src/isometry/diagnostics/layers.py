@@ -57,7 +57,8 @@ class Layout:
         hidden = {inner for module in without for inner in module.modules()}
         named = weight_layers(model)
         self.layers = {module: ".".join(filter(None, (path, name))) for name, module in named if module not in hidden}
-        kinds = (_BatchNorm, *ACTIVATIONS)
+        has_dense_chains = sum(isinstance(layer, nn.Linear) for layer in self.layers) > 1  # where BatchNorms matter
+        kinds = (_BatchNorm, *ACTIVATIONS) if has_dense_chains else ACTIVATIONS
         self.others = [module for module in model.modules() if isinstance(module, kinds) and module not in hidden]
 
 

@@ -33,7 +33,7 @@ from . import metrics
 from .compiled import Replay, compiled_modules, join
 from .history import History, NonFiniteRecord, Record, UnitsRecord, encode
 from .layers import Layout, plain_path
-from .nonfinite import Source, find_source, first_parameter, keep
+from .nonfinite import Source, describe, find_source, first_parameter, keep, noticed_late
 from .profile import Profile
 from .recorder import Recorder
 from .units import UnitWatch
@@ -49,8 +49,8 @@ class GradientMonitor(Callback):
     0, 1, 2, 4, 8 … below `every_n_steps`, where most goes wrong, and then every n.
 
     With manual optimization it sees what lies in `.grad` when `optimizer.step()` is called: after a
-    `self.clip_gradients` of the module's own. On a GPU, where looking costs a synchronisation, the first NaN is named
-    at the next logged step, by its parameter alone.
+    `self.clip_gradients` of the module's own. On a GPU, where looking at every step would cost a synchronisation, the
+    first NaN is noticed at the next logged step: its step is told, its layer only where it is that step, its batch not.
 
     Args:
         every_n_steps: Optimizer steps between logged ones.
@@ -61,8 +61,8 @@ class GradientMonitor(Callback):
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        path: Path | None = None,
+        every_n_steps: int = 100,
+        path: str | Path | None = None,
         *,
         histograms: bool = False,
         layer_series: bool = False,
@@ -70,7 +70,7 @@ class GradientMonitor(Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
-        self.path = path
+        self.path = None if path is None else Path(path)
         self.histograms = histograms
         self.layer_series = layer_series
         self.history = History()
@@ -203,7 +203,13 @@ class GradientMonitor(Callback):
             return
         milliseconds = 1000 * self._seconds / max(self._steps, 1)
         self._seconds, self._steps = 0.0, 0
-        self._keep(trainer, window.record(pl_module, milliseconds))
+        record = window.record(pl_module, milliseconds)
+        self._keep(trainer, record)
+        late = None if self._is_broken or record.scale is not None else noticed_late(record)
+        if late is not None:
+            self._is_broken = True
+            log.warning(describe(late))
+            self._keep(trainer, late)
 
     def _end_ride(self, trainer: Trainer) -> None:
         """The probed pass is over: its profile, and a watch over the units that were silent in it."""
@@ -302,17 +308,6 @@ class _Watch:
         return UnitsRecord(self.step, until, self.units.samples, self.units.dead())
 
 
-def describe(record: NonFiniteRecord) -> str:
-    """One sentence: when, where, in which samples."""
-    where = f"in the batch itself, samples {record.samples}" if record.inputs else ""
-    if record.module is not None:
-        where = f"first in {record.module}" + (f", samples {record.samples}" if record.samples else "")
-    elif not where:
-        where = f"first in the gradient of {record.parameter}"
-    kept = f"; {record.file} replays it" if record.file else ""
-    return f"the gradient of step {record.step} is not finite: {where}{kept}"
-
-
 def _clipping(trainer: Trainer) -> Clipping | None:
     if not trainer.gradient_clip_val:
         return None
@@ -331,4 +326,4 @@ def _scale(trainer: Trainer) -> Tensor | None:
 
 
 def _is_finite(loss: Tensor | None) -> bool:
-    return loss is not None and bool(loss.isfinite().all())
+    return loss is not None and math.isfinite(loss.sum().item())

@@ -12,6 +12,7 @@ random numbers and a look at every module's output; nothing of it stays. The bat
 from __future__ import annotations
 
 import inspect
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from .history import GradientRecord, NonFiniteRecord
 from .layers import plain_path
 from .unchanged import unchanged
 
@@ -107,6 +109,28 @@ def keep(path: Path, module: nn.Module, batch: Any, batch_idx: int, rng_state: T
         path.unlink(missing_ok=True)
         return None
     return path.name
+
+
+def noticed_late(record: GradientRecord) -> NonFiniteRecord | None:
+    """The first step since the last record whose gradient was not finite, from the norms alone; None where all were."""
+    first = next((index for index, total in enumerate(record.totals) if not math.isfinite(total)), None)
+    if first is None:
+        return None
+    is_this_step = first == len(record.totals) - 1  # later ones have NaN in every layer
+    broken = [name for name, row in record.layers.items() if row.nan or row.inf] if is_this_step else []
+    step = record.step - (len(record.totals) - 1 - first)
+    return NonFiniteRecord(step, None, None, broken[-1] if broken else None, [], False, None)
+
+
+def describe(record: NonFiniteRecord) -> str:
+    """One sentence: when, where, in which samples."""
+    where = f"in the batch itself, samples {record.samples}" if record.inputs else ""
+    if record.module is not None:
+        where = f"first in {record.module}" + (f", samples {record.samples}" if record.samples else "")
+    elif not where:
+        where = f"first in the gradient of {record.parameter}" if record.parameter else "noticed later, on a GPU"
+    kept = f"; {record.file} replays it" if record.file else ""
+    return f"the gradient of step {record.step} is not finite: {where}{kept}"
 
 
 def _look_in(source: Source, around: str, size: int, module: nn.Module, args: Any, kwargs: Any) -> None:

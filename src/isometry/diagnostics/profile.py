@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class LayerProfile:
         depth: Weight layers on the longest path from the input to here, itself included.
         shape: Of z, without the batch axis (for recurrent layers without the time axis, too).
         activation_rms: Of z.
-        activation_mean: Of z, over the first 16 samples.
+        activation_mean: Of z, over the first 8 samples.
         gradient_rms: Of ∂L/∂z; None where no gradient came back.
         nonfinite: NaN and infinite elements in z and ∂L/∂z.
         dead: Share of the units behind z that were exactly zero in all of at least 1,000 samples; None while fewer were
@@ -104,12 +105,12 @@ class Profile:
     unseen: Mapping[str, str] = field(default_factory=dict)
     jacobian: float | None = None
 
-    @property
+    @cached_property
     def backward(self) -> Fit | None:
         """Fit of RMS(∂L/∂z); None where fewer than three layers share a shape with another."""
         return _fit(list(self._points(lambda layer: layer.gradient_rms)), -1)
 
-    @property
+    @cached_property
     def forward(self) -> Fit | None:
         """Fit of RMS(z)."""
         return _fit(list(self._points(lambda layer: layer.activation_rms)), +1)

@@ -1,20 +1,22 @@
 """Norms and counts of gradients, weights and activations, on their device, without a transfer to the host.
 
 Vanishing gradients live at 1e-30 and below, exploding ones above 1e+18, where squares in float32 become 0 and infinity.
-So norms are float64: on a GPU the sum itself is; on a CPU, where that is ten times slower, the float32 sum is used
-wherever it can be trusted and only the doubtful tensors are summed again (0.9 ms against 15 ms for 1.5M parameters).
+So norms are float64: on a GPU the sum itself is. On a CPU, where that is fifteen times slower (31 against 2 ms for 6.5M
+elements), float32 products are summed by pieces, these in float64, and only what leaves the range in which squares can
+be trusted is summed again. (torch's own float32 norm is off by 2e-3 for 30M elements.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import reduce
 
 import torch
 from torch import Tensor
 
 # Within these bounds no square of an element that matters has left float32's range (1e-38 … 3e+38).
 _TRUSTED = (1e-13, 1e18)
+_PIECE = 1 << 16  # elements whose squares are summed in float32: off by 1e-6 at most
 _DECADES = range(-45, 39)  # of float32's magnitudes, subnormals included
 
 
@@ -23,27 +25,27 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
 
     On the tensors' device; on the host for devices that have no float64 (Apple's).
     """
-    if not tensors:
-        return torch.zeros(0, dtype=torch.float64)
     dense = [stored(tensor) for tensor in tensors]
-    if dense[0].device.type == "cuda":
+    if dense and dense[0].device.type == "cuda":
         return torch.stack(torch._foreach_norm(dense, 2, dtype=torch.float64))
-    precision = reduce(torch.promote_types, {tensor.dtype for tensor in dense}, torch.float32)
-    norms = torch.stack(torch._foreach_norm(dense, 2, dtype=precision)).cpu().double()
-    trusted = (norms >= _TRUSTED[0]) & (norms <= _TRUSTED[1]) | norms.isnan()
-    for index in (~trusted).nonzero().flatten().tolist():
-        norms[index] = torch.linalg.vector_norm(dense[index].cpu(), dtype=torch.float64)
-    return norms
+    return torch.tensor([_norm_on_host(tensor) for tensor in dense], dtype=torch.float64)
 
 
-def tensor_norm(tensor: Tensor) -> Tensor:
-    """`tensor_norms` of one tensor, without an axis and with a quarter of the overhead; float32 where that will do."""
-    if tensor.device.type != "cpu":
-        return tensor_norms([tensor])[0]
-    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
-    if not _TRUSTED[0] <= norm.item() <= _TRUSTED[1]:
-        norm = torch.linalg.vector_norm(tensor, dtype=torch.float64)
-    return norm
+def tensor_norm(tensor: Tensor) -> Tensor | float:
+    """`tensor_norms` of one tensor: a number where it is on the host at once, else a tensor without axes."""
+    return tensor_norms([tensor])[0] if tensor.device.type == "cuda" else _norm_on_host(tensor)
+
+
+def _norm_on_host(tensor: Tensor) -> float:
+    values = tensor.reshape(-1)
+    if values.dtype == torch.float32 and values.device.type == "cpu":
+        pieces = values.split(_PIECE) if len(values) > _PIECE else (values,)
+        norm = math.sqrt(sum(torch.dot(piece, piece).item() for piece in pieces))
+    else:
+        norm = float(torch.linalg.vector_norm(values, dtype=torch.promote_types(values.dtype, torch.float32)))
+    if _TRUSTED[0] <= norm <= _TRUSTED[1]:
+        return norm
+    return float(torch.linalg.vector_norm(values.cpu(), dtype=torch.float64))
 
 
 def combine_norms(norms: Tensor) -> Tensor:

@@ -57,12 +57,14 @@ class Window:
         self._logged: _Logged | None = None
         self._step = 0  # of the coming step, as the scale
         self._scale: Tensor | None = None
+        self._known: tuple[list[int], tuple[dict[str, list[int]], list[str], list[str]]] | None = None
 
     @property
     def is_logged(self) -> bool:
         """Whether the last step was taken for a record."""
         return self._logged is not None
 
+    @torch.no_grad()  # a gradient can have a graph of its own
     def measure(
         self,
         owned: Sequence[nn.Parameter],
@@ -83,7 +85,7 @@ class Window:
         parameters = [parameter for parameter in owned if parameter.grad is not None]
         if not parameters:
             return None
-        gradients = [parameter.grad.detach() for parameter in parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if scale is not None and is_scaled:
             gradients = [gradient / scale for gradient in gradients]
         norms = tensor_norms(gradients)
@@ -134,7 +136,7 @@ class Window:
         bins = [next(on_host) for _ in logged.histograms]
         changed = sum(new < old * (1 - 1e-6) for old, new in zip(before, after, strict=True))
         is_clipping, self._totals, self._clipped = bool(self._clipped), [], []
-        members, frozen, unused = _by_layer(module, logged.parameters, self._owned)
+        members, frozen, unused = self._layers(module, logged.parameters)
         sizes = [parameter.numel() for parameter in logged.parameters]
         return GradientRecord(
             step=self._step,
@@ -153,6 +155,15 @@ class Window:
             scale=next(on_host)[0] if scales else None,
             monitor_ms=monitor_ms,
         )
+
+    def _layers(
+        self, module: nn.Module, parameters: Sequence[nn.Parameter]
+    ) -> tuple[dict[str, list[int]], list[str], list[str]]:
+        """As `_by_layer`, which is asked again only when other parameters have a gradient."""
+        now = list(map(id, parameters))
+        if self._known is None or self._known[0] != now:
+            self._known = now, _by_layer(module, parameters, self._owned)
+        return self._known[1]
 
 
 def _nonfinite(gradients: list[Tensor], norms: Tensor) -> Tensor:
