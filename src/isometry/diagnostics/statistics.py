@@ -16,7 +16,7 @@ from torch import Tensor
 
 # Within these bounds no square of an element that matters has left float32's range (1e-38 … 3e+38).
 _TRUSTED = (1e-13, 1e18)
-_PIECE = 1 << 16  # elements whose squares are summed in float32: off by 1e-6 at most
+_PIECE = 1 << 17  # elements whose squares are summed in float32: off by 1.2e-5 if all are equal, 7e-8 if random
 _DECADES = range(-45, 39)  # of float32's magnitudes, subnormals included
 
 
@@ -40,7 +40,7 @@ def _norm_on_host(tensor: Tensor) -> float:
     values = tensor.reshape(-1)
     if values.dtype == torch.float32 and values.device.type == "cpu":
         pieces = values.split(_PIECE) if len(values) > _PIECE else (values,)
-        norm = math.sqrt(sum(torch.dot(piece, piece).item() for piece in pieces))
+        norm = math.sqrt(sum([torch.dot(piece, piece).item() for piece in pieces]))
     else:
         norm = float(torch.linalg.vector_norm(values, dtype=torch.promote_types(values.dtype, torch.float32)))
     if _TRUSTED[0] <= norm <= _TRUSTED[1]:
