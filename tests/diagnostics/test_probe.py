@@ -185,7 +185,7 @@ def test_theory_keeps_silent_where_it_has_nothing_to_say() -> None:
     learned[1].weight.data[0] = 0.9  # type: ignore[union-attr, index]
     assert expected(learned) is None
     assert expected(dense(8, 4, nn.ReLU, norm=True).eval()) is None
-    assert expected(dense(8, 4, nn.SiLU)) is None
+    assert expected(dense(8, 4, nn.Mish)) is None
     assert expected(dense(8, 4, lambda: nn.Sequential(nn.ReLU(), nn.Dropout(0.5)))) is None
     assert expected(nn.Sequential(*(Residual(nn.Linear(8, 8)) for _ in range(4)))) is None
 

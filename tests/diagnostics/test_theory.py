@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from isometry import probe
+from isometry.diagnostics.layers import activation_name
 from isometry.diagnostics.theory import batch_norm_factors, dense_factors, is_known, moments
 
 NODES = torch.linspace(-12, 12, 48_000, dtype=torch.float64)  # an even number: 0 is no node, no kink is hit
@@ -109,18 +111,85 @@ def test_a_bias_counts_in_the_forward_factor_alone() -> None:
         ("leaky_relu:0.1", nn.LeakyReLU(0.1)),
         ("tanh", nn.Tanh()),
         ("sigmoid", nn.Sigmoid()),
+        ("silu", nn.SiLU()),
+        ("elu", nn.ELU()),
+        ("selu", nn.SELU()),
     ],
 )
 def test_moments_are_those_of_torch_s_own_activations(activation: str, module: nn.Module, q: float) -> None:
-    assert moments(activation, q) == pytest.approx(by_quadrature(module, q), rel=2e-4, abs=1e-9)
+    assert moments(activation, q) == pytest.approx(by_quadrature(module, q), rel=2e-4, abs=1e-5)
 
 
 def test_the_quadrature_tells_activations_apart() -> None:
     """The control of the test above."""
     assert moments("gelu", 1.0) != pytest.approx(by_quadrature(nn.SiLU(), 1.0), rel=1e-2)
     assert moments("leaky_relu:0.1", 1.0) != pytest.approx(by_quadrature(nn.LeakyReLU(0.11), 1.0), rel=2e-4)
+    assert moments("elu", 1.0) != pytest.approx(by_quadrature(nn.ELU(1.001), 1.0), rel=2e-4)
+
+
+def test_large_and_tiny_variances_overflow_nowhere() -> None:
+    for name in ("silu", "elu", "selu"):
+        _, square, slope = moments(name, 1e12)
+        scale = 1.0507 if name == "selu" else 1.0
+        assert (square / 1e12, slope) == pytest.approx((scale**2 / 2, scale**2 / 2), rel=1e-3)
+        assert moments(name, 1e-12)[2] == pytest.approx({"silu": 1 / 4, "elu": 1, "selu": 2.0974}[name], rel=1e-3)
+
+
+def test_selu_was_made_to_keep_mean_0_and_variance_1() -> None:
+    assert moments("selu", 1.0)[:2] == pytest.approx((0, 1), abs=1e-4)
 
 
 def test_what_has_no_closed_form_is_not_claimed_to() -> None:
-    names = ("relu", "gelu", "leaky_relu:0.1", "gelu_tanh", "silu", "prelu", "elu")
-    assert [name for name in names if is_known(name)] == ["relu", "gelu", "leaky_relu:0.1"]
+    names = ("relu", "gelu", "leaky_relu:0.1", "gelu_tanh", "silu", "prelu", "elu", "elu:2.0", "mish")
+    assert [name for name in names if is_known(name)] == ["relu", "gelu", "leaky_relu:0.1", "silu", "elu"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (nn.PReLU(), "leaky_relu:0.25"),
+        (nn.PReLU(init=-0.5), "leaky_relu:-0.5"),
+        (nn.PReLU(4), "prelu"),  # a slope for each unit
+        (nn.ELU(), "elu"),
+        (nn.ELU(alpha=2.0), "elu:2.0"),
+        (nn.SELU(), "selu"),
+        (nn.SiLU(), "silu"),
+    ],
+)
+def test_modules_by_the_names_that_theory_has_for_them(module: nn.Module, name: str) -> None:
+    assert activation_name(module) == name
+    assert is_known(name) == (name not in ("prelu", "elu:2.0"))
+
+
+@pytest.mark.parametrize(
+    ("activation", "sigma_w"),
+    [(nn.ELU, 1.0), (nn.SELU, 1.0), (nn.SELU, 0.6905), (nn.SiLU, 1.6233), (nn.PReLU, 1.372), (nn.PReLU, 1.0)],
+)
+def test_a_bias_free_dense_net_of_30_layers_is_as_theory_says(activation: type[nn.Module], sigma_w: float) -> None:
+    shown = probe(dense(activation, sigma_w), (torch.randn(512, 512), torch.randn(512, 512)), total)
+    assert shown.expected_backward_gain is not None
+    assert shown.backward_gain == pytest.approx(shown.expected_backward_gain, rel=0.03)
+    assert shown.forward_gain == pytest.approx(shown.expected_forward_gain, rel=0.03)
+
+
+def test_a_learned_slope_is_the_one_that_theory_uses() -> None:
+    net = dense(nn.PReLU, 1.0)
+    for module in net:
+        if isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.8)
+    shown = probe(net, (torch.randn(512, 512), torch.randn(512, 512)), total)
+    assert shown.expected_backward_gain == pytest.approx(math.sqrt((1 + 0.8**2) / 2), rel=0.01)
+    assert shown.backward_gain == pytest.approx(shown.expected_backward_gain, rel=0.03)
+
+
+def dense(activation: type[nn.Module], sigma_w: float) -> nn.Sequential:
+    """30 layers of width 512 with weights of variance σ_w²/512."""
+    layers = [nn.Linear(512, 512, bias=False) for _ in range(30)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=sigma_w / math.sqrt(512))
+    return nn.Sequential(*(module for layer in layers for module in (layer, activation())))
+
+
+def total(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Its gradient is the targets: independent of z, as theory has it."""
+    return (outputs * targets).sum()

@@ -73,9 +73,13 @@ def unit_axis(module: nn.Module) -> int:
 
 
 def activation_name(module: nn.Module) -> str:
-    """As `theory` calls it: `relu`, `leaky_relu:0.01` …"""
+    """As `theory` calls it: `relu`, `leaky_relu:0.01` …; one that it does not know where a parameter is unusual."""
     if isinstance(module, nn.LeakyReLU):
         return f"leaky_relu:{module.negative_slope}"
+    if isinstance(module, nn.PReLU) and module.weight.numel() == 1:
+        return f"leaky_relu:{module.weight.item()}"
+    if isinstance(module, nn.ELU) and module.alpha != 1:
+        return f"elu:{module.alpha}"
     approximate = getattr(module, "approximate", "none")  # GELU's
     return type(module).__name__.lower() + ("" if approximate == "none" else f"_{approximate}")
 

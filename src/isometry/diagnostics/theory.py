@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-_U = np.linspace(-10.0, 10.0, 2001)
+_U = np.linspace(-10.0, 10.0, 2000)  # an even number: no node is 0, where SELU has two slopes
 _DENSITY = np.exp(-(_U**2) / 2)
 _WEIGHTS = _DENSITY / _DENSITY.sum()
 _erf = np.vectorize(math.erf)
@@ -45,16 +45,36 @@ def _gelu(z: Array) -> tuple[Array, Array]:
     return z * cdf, cdf + z * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
+def _silu(z: Array) -> tuple[Array, Array]:
+    share, slope = _sigmoid(z)
+    return z * share, share + z * slope
+
+
+def _elu(z: Array) -> tuple[Array, Array]:
+    below = np.exp(np.minimum(z, 0.0))  # above 0 it could overflow
+    return np.where(z > 0, z, below - 1), np.where(z > 0, 1.0, below)
+
+
+def _selu(z: Array) -> tuple[Array, Array]:
+    """Klambauer 2017: the scale and the depth below 0 at which mean 0 and variance 1 are kept."""
+    scale, depth = 1.0507009873554805, 1.6732632423543772
+    value, slope = _elu(z)
+    factor = np.where(z > 0, scale, scale * depth)
+    return factor * value, factor * slope
+
+
 # Name of torch's module in lower case -> slope for z < 0 of a rectifier, or (φ, φ') of a smooth curve.
 _RECTIFIERS = {"identity": 1.0, "relu": 0.0}
-_CURVES: dict[str, Callable[[Array], tuple[Array, Array]]] = {"sigmoid": _sigmoid, "tanh": _tanh, "gelu": _gelu}
+_CURVES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "sigmoid": _sigmoid, "tanh": _tanh, "gelu": _gelu, "silu": _silu, "elu": _elu, "selu": _selu,
+}  # fmt: skip
 
 
 def moments(activation: str, q: float) -> tuple[float, float, float]:
     """E[φ(√q u)], E[φ(√q u)²] and E[φ'(√q u)²] for u ~ N(0, 1).
 
     Args:
-        activation: `identity`, `relu`, `leaky_relu:SLOPE`, `sigmoid`, `tanh` or `gelu`.
+        activation: `identity`, `relu`, `leaky_relu:SLOPE`, `sigmoid`, `tanh`, `gelu`, `silu`, `elu` or `selu`.
         q: Variance of the pre-activation.
     """
     if activation in _CURVES:

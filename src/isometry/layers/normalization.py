@@ -1,8 +1,9 @@
 """Normalisation, each called as `norm(num_channels) -> Module`, for `[B, C]`, `[B, C, T]` and `[B, C, H, W]` alike.
 
-All compute (x - mean) / √(variance + 1e-5) · weight + bias with a weight and a bias for each channel; they differ in
+Most compute (x - mean) / √(variance + 1e-5) · weight + bias with a weight and a bias for each channel; they differ in
 what the mean runs over: the batch (Ioffe & Szegedy 2015), all channels of one sample (Ba 2016), groups of them (Wu & He
-2018). A layer before a norm needs no bias of its own, hence `Norm.replaces_bias`.
+2018). A layer before such a norm needs no bias of its own, hence `Norm.replaces_bias`. The root mean square norm (Zhang
+& Sennrich 2019) only divides, by √(mean x² + 1e-5) over all channels of one sample: no mean taken off, no bias added.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,6 +33,14 @@ class BatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"BatchNorm needs [B, C, ...], got {list(input.shape)}")
+
+
+class RMSNorm(nn.RMSNorm):
+    """`nn.RMSNorm` with channels second: the mean runs over all but the batch axis, the weight is one a channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.view(-1, *[1] * (x.dim() - 2))
+        return F.rms_norm(x, x.shape[1:], eps=self.eps) * weight
 
 
 def no_norm() -> Norm:
@@ -55,3 +65,7 @@ def group_norm(groups: int) -> Norm:
         return nn.GroupNorm(groups, num_channels)
 
     return Norm(make)
+
+
+def rms_norm() -> Norm:
+    return Norm(lambda num_channels: RMSNorm(num_channels, eps=1e-5), replaces_bias=False)
