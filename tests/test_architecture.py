@@ -14,18 +14,20 @@ PACKAGE = ROOT / "src" / "isometry"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
 
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
-BASICS = {"errors", "jsonl", "catalog"}
+BASICS = {"errors", "jsonl", "catalog", "clashes"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "jsonl": set(),
     "catalog": set(),
+    "clashes": set(),
+    "strategies": set(),
     "mistakes": {"config", "omegaconf", "pydantic_core"},
     "config": {"pydantic", "pydantic_core"},
     "validation": {"config", "mistakes", "pydantic"},
     "overrides": {"config", "validation", "mistakes", "hydra", "omegaconf"},
     "randomness": {"torch"},
     "layers": {"randomness", "torch"},
-    "models": {"layers", "torch"},
+    "models": {"layers", "randomness", "torch"},
     "data": {"randomness", "torch", "torchvision", "pytorch_lightning", "numpy", "PIL"},
     "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich"},
     "diagnostics": {"torch", "pytorch_lightning", "numpy"},
@@ -35,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnostics.metrics": {"diagnostics.history", "diagnostics.profile"},
     "reports": {"diagnostics.history", "diagnostics.profile", "matplotlib", "numpy", "wandb"},
     "folder": {"config", "pytorch_lightning"},
+    "machine": {"config", "torch"},
     "build": {
         "config",
         "validation",
@@ -51,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "build",
         "config",
         "folder",
+        "machine",
         "data",
         "training",
         "diagnostics",
@@ -59,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pytorch_lightning",
         "omegaconf",
     },
-    "cli": {"config", "validation", "overrides", "run", "training", "reports", "omegaconf"},
+    "cli": {"config", "validation", "overrides", "strategies", "run", "training", "reports", "omegaconf"},
     "__init__": {"build", "diagnostics"},
     "__main__": {"cli"},
 }

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
-from torch import nn
+from torch import Tensor, nn
 
 from .catalog import GROUPS, SWITCHES
 from .config import Config, Section
@@ -26,8 +27,10 @@ from .data.sources import ImageSet, Request
 from .errors import CheckpointError, ConfigError
 from .folder import is_first_process
 from .layers.activations import Activation
-from .layers.initializers import Initializer, InitRecord, initialize_parameters
+from .layers.assignment import InitRecord, initialize_parameters
+from .layers.initializers import Initializer
 from .layers.normalization import Norm
+from .layers.parametrizations import Parametrization, parametrize_weights
 from .training.checkpoints import (
     BEST,
     DurableCheckpointIO,
@@ -37,6 +40,7 @@ from .training.checkpoints import (
     read_checkpoint,
 )
 from .training.classifier import Classifier
+from .training.clipping import Clip
 from .validation import validate
 
 
@@ -54,10 +58,11 @@ def import_target(target: str) -> Any:
 
 
 def switch(family: str, chosen: Section | str) -> Any:
-    """The initializer, norm or activation that a name or a checked section stands for.
+    """The strategy that a name or a checked section stands for.
 
     A callable of the user's, `module:name`, has the family's plain signature: `init(tensor, fan_in, fan_out, gain,
-    generator)`, `norm(num_channels)`, `activation()`; an activation may carry a `gain` attribute, 1 if it does not.
+    generator)`, `norm(num_channels)`, `activation()`, `parametrization(layer, activation)`, `clip(named_parameters)`.
+    An activation may carry a `gain` attribute, 1 if it does not.
     """
     name = chosen if isinstance(chosen, str) else chosen.name  # type: ignore[attr-defined]
     if name in SWITCHES[family]:
@@ -67,14 +72,20 @@ def switch(family: str, chosen: Section | str) -> Any:
             options |= {key: value for key, value in chosen.options().items() if key in strategy.options}
         return import_target(strategy.target)(**options)
     own = import_target(name)
-    if family == "init":
-        return Initializer(own)
-    return Norm(own, replaces_bias=False) if family == "norm" else Activation(own, float(getattr(own, "gain", 1.0)))
+    match family:
+        case "init":
+            return Initializer(name, own)
+        case "norm":
+            return Norm(own, replaces_bias=False)
+        case "activation":
+            return Activation(own, float(getattr(own, "gain", 1.0)))
+    return Parametrization(own) if family == "parametrization" else own
 
 
 def group(family: str, chosen: Section) -> Any:
     """The callable of a model, optimizer or schedule, with the section's options filled in."""
-    return partial(import_target(GROUPS[family][chosen.name].target), **chosen.options())  # type: ignore[attr-defined]
+    options = {key: value for key, value in chosen.options().items() if key != "compile"}  # a matter of `classifier`
+    return partial(import_target(GROUPS[family][chosen.name].target), **options)  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -114,13 +125,21 @@ def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.
     norm, activation = switch("norm", config.norm), switch("activation", config.activation)
     try:
         made: nn.Module = group("model", config.model)(tuple(image_shape), num_classes, norm, activation)
+        scheme = switch("parametrization", config.parametrization)
+        head = made.get_submodule("head")  # stays free: its weights set the size of the logits
+        parametrize_weights(made, scheme, activation, _init_seed(config), without=[head])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"error: the model cannot be built: {error}") from None
     return made
 
 
 def initialize(
-    model: nn.Module, init: str | Section = "he_normal", *, activation: str | Section = "relu", seed: int = 0
+    model: nn.Module,
+    init: str | Section = "he_normal",
+    *,
+    activation: str | Section = "relu",
+    seed: int = 0,
+    inputs: Tensor | None = None,
 ) -> list[InitRecord]:
     """Initialise any module in place, by the name of a scheme; the table of what each parameter was given.
 
@@ -129,9 +148,10 @@ def initialize(
         init: A name of the catalog, or an import path `module:name`.
         activation: Whose gain He and orthogonal use.
         seed: Of the weights.
+        inputs: A batch of real inputs `[B, …]`, for `lsuv`.
     """
     gain = switch("activation", activation).gain
-    return initialize_parameters(model, switch("init", init), gain, seed)
+    return initialize_parameters(model, switch("init", init), gain, seed, inputs)
 
 
 def check_forward(config: Config, model: nn.Module, image_shape: Sequence[int]) -> None:
@@ -154,10 +174,13 @@ def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Class
     """The LightningModule, initialised; with `init_from`, started from another run's weights."""
     net = network(config, data.image_shape, len(data.class_names))
     try:
-        initialize(net, config.init, activation=config.activation, seed=_init_seed(config))
+        inputs = next(iter(data.train_dataloader()))[0] if config.init.name == "lsuv" else None
+        initialize(net, config.init, activation=config.activation, seed=_init_seed(config), inputs=inputs)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"error: init={config.init.name} cannot fill the model's weights: {error}") from None
     check_forward(config, net, data.image_shape)
+    if config.model.compile:
+        _compile(net)
     description = {
         "config": config.model_dump(),
         "image_shape": list(data.image_shape),
@@ -166,7 +189,7 @@ def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Class
         "std": data.std.tolist(),
         "fingerprint": fingerprint(),
     }
-    module = _wrap(config, net, description, total_steps)
+    module = _wrap(config, net, description, total_steps, switch("clip", config.clip))
     if config.init_from:
         _copy_weights(find_checkpoint(config.init_from, BEST), module)
     return module
@@ -177,8 +200,8 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
 
     Args:
         place: A `.ckpt` file or a run's folder.
-        trust: Import norms and activations that the file names from outside isometry. Importing runs code: only for
-            files of your own.
+        trust: Import norms, parametrizations and activations that the file names from outside isometry. Importing runs
+            code: only for files of your own.
 
     Raises:
         CheckpointError: Missing, damaged, or naming foreign code without `trust`.
@@ -187,7 +210,8 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     content = read_checkpoint(path)
     description = {key: value for key, value in content["isometry"].items() if key != "digest"}
     config = validate(description["config"])
-    foreign = [section.name for section in (config.norm, config.activation) if ":" in section.name]
+    named = (config.norm, config.parametrization, config.activation)
+    foreign = [section.name for section in named if ":" in section.name]
     if foreign and not trust:
         raise CheckpointError(
             f"error: {path} names code from outside isometry: {', '.join(foreign)}\n"
@@ -202,7 +226,9 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     return module.eval()
 
 
-def _wrap(config: Config, net: nn.Module, description: Mapping[str, Any], total_steps: int) -> Classifier:
+def _wrap(
+    config: Config, net: nn.Module, description: Mapping[str, Any], total_steps: int, clip: Clip | None = None
+) -> Classifier:
     return Classifier(
         net,
         class_names=description["class_names"],
@@ -210,9 +236,16 @@ def _wrap(config: Config, net: nn.Module, description: Mapping[str, Any], total_
         std=description["std"],
         make_optimizer=group("optimizer", config.optimizer),
         make_schedule=partial(group("scheduler", config.scheduler), total_steps=total_steps),
+        clip=clip,
         label_smoothing=config.label_smoothing,
         description=description,
     )
+
+
+def _compile(net: nn.Module) -> None:
+    """In place: the names of the weights, and so the checkpoints, stay as they are."""
+    torch._dynamo.config.allow_rnn = True  # else a recurrent layer breaks the graph
+    net.compile()
 
 
 def _copy_weights(path: Path, module: Classifier) -> None:
@@ -250,38 +283,6 @@ def total_steps(config: Config, batches_per_epoch: int) -> int:
     batches = min(limit, batches_per_epoch) if isinstance(limit, int) else int(batches_per_epoch * limit)
     steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
     return min(steps, trainer.max_steps or steps)
-
-
-def check_machine(config: Config) -> str:
-    """Refuse what this machine cannot do; else one line on what was chosen and why."""
-    trainer = config.trainer
-    gpus = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    found = next((name for name, there in gpus.items() if there), "cpu")  # as Lightning's auto looks for them
-    device = found if trainer.accelerator == "auto" else trainer.accelerator
-    if device != "cpu" and not gpus[device]:
-        raise ConfigError(
-            f"error: trainer.accelerator = {device}, but torch sees no such device here\n"
-            "  fix:   trainer.accelerator=cpu   or   trainer=cpu"
-        )
-    if trainer.precision == "16-mixed" and device != "gpu":
-        raise ConfigError(
-            f"error: trainer.precision = 16-mixed needs a GPU, and training runs on {device} here\n"
-            "  fix:   trainer.precision=bf16-mixed   or   trainer.precision=32-true"
-        )
-    if trainer.sync_batchnorm and device != "gpu":
-        raise ConfigError("error: trainer.sync_batchnorm works on GPUs only\n  fix:   trainer.sync_batchnorm=false")
-    bf16 = trainer.precision.startswith("bf16")
-    if device == "gpu" and bf16 and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ConfigError("error: this GPU has no bfloat16\n  fix:   trainer.precision=16-mixed")
-    if device == "gpu" and isinstance(trainer.devices, int) and trainer.devices > torch.cuda.device_count():
-        raise ConfigError(
-            f"error: trainer.devices = {trainer.devices}, but this machine has {torch.cuda.device_count()} GPU(s)"
-        )
-    threads = torch.get_num_threads()
-    names = {"cpu": f"CPU with {threads} thread{'s' if threads > 1 else ''}", "mps": "Apple GPU"}
-    name = names.get(device) or torch.cuda.get_device_name()
-    why = "as asked" if trainer.accelerator != "auto" else "torch sees no GPU" if device == "cpu" else "a GPU is there"
-    return f"{name} ({why}), precision {trainer.precision}"
 
 
 def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
@@ -19,6 +20,7 @@ USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
 isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
 isometry report RUN                         pictures and report.html of a run, again, from its folder alone
+isometry strategies                         every name there is to choose, its options, and what does not go together
 
 python train.py --cfg KEY=VALUE …           print the whole configuration, run nothing
 python train.py --help                      this page
@@ -129,14 +131,27 @@ def report(words: Sequence[str]) -> None:
         print(f"file     {path}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "report": report}
+def strategies(words: Sequence[str]) -> None:
+    from .strategies import page
+
+    if words:
+        raise ConfigError("error: strategies takes no words\n  fix:   isometry strategies")
+    print(page())
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+    "strategies": strategies,
+}
 
 
 def help_page() -> str:
     """Usage, and every name there is to choose."""
     lines = [USAGE]
-    for family, strategies in {**GROUPS, **SWITCHES}.items():
-        lines.append(f"{'data.augment' if family == 'augment' else family}=")
-        lines += [f"  {name:<16} {strategy.summary}" for name, strategy in strategies.items()]
+    for family, names in {**GROUPS, **SWITCHES}.items():
+        start = f"{'data.augment' if family == 'augment' else family}="
+        lines += textwrap.wrap(" ".join(names), 118, initial_indent=f"{start:<17}", subsequent_indent=" " * 17)
     lines.append("\nAll keys with their units: configs/train.yaml and the folders beside it.")
     return "\n".join(lines)

@@ -210,7 +210,9 @@ class Config(Section):
     scheduler: _group_type("scheduler")  # type: ignore[valid-type]
     init: _switch_type("init")  # type: ignore[valid-type]
     norm: _switch_type("norm")  # type: ignore[valid-type]
+    parametrization: _switch_type("parametrization")  # type: ignore[valid-type]
     activation: _switch_type("activation")  # type: ignore[valid-type]
+    clip: _switch_type("clip")  # type: ignore[valid-type]
     seed: Seed
     init_seed: Seed | None
     run_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None

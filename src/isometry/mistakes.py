@@ -62,7 +62,7 @@ def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given) -> str:
             name = value.get("name") if isinstance(value, dict) else value
             return unknown_name(key, str(name), given.get(key, given.get(f"{key}.name", "configs")))
         case "unused":
-            return message(key, f"{key} = {_spell(value)} {problem['msg']}", given, [f"{key}=null"])
+            return message(key, f"{key} = {spell(value)} {problem['msg']}", given, [f"{key}=null"])
         case "not_given":
             return message(key, f"{key} {problem['msg']}", given, [f"{key}=PATH"])
     fixes = EXAMPLES.get(key) or _fixes(key, raw)
@@ -71,7 +71,7 @@ def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given) -> str:
         fixes = [f"{key}={name}" for name in closest] or fixes
     null = NULL_MEANS.get(key)
     rule = _rule(problem) + (f", or null {null}" if null else "")
-    return message(key, f"{key} = {_spell(value)} is not allowed ({rule})", given, fixes)
+    return message(key, f"{key} = {spell(value)} is not allowed ({rule})", given, fixes)
 
 
 # What `null` stands for, where a number out of bounds suggests that the user wanted to switch something off.
@@ -128,16 +128,16 @@ def _fixes(key: str, raw: Mapping[str, Any]) -> list[str]:
         if path.is_file() and inner:
             shipped = OmegaConf.select(OmegaConf.load(path), inner, default=...)
             if shipped is not ...:
-                return [f"{key}={_spell(shipped)}"]
+                return [f"{key}={spell(shipped)}"]
     return []
 
 
-def _spell(value: object) -> str:
+def spell(value: object) -> str:
     """As it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return (
-        "[" + ",".join(map(_spell, value)) + "]"
+        "[" + ",".join(map(spell, value)) + "]"
         if isinstance(value, Sequence) and not isinstance(value, str)
         else str(value)
     )

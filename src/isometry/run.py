@@ -26,6 +26,7 @@ from .diagnostics.monitor import GradientMonitor
 from .errors import CheckpointError, IsometryError, NumericalError, ResourceError
 from .folder import enter_folder, is_first_process, leave_folder
 from .jsonl import read_lines
+from .machine import check_machine
 from .reports import plots, report, terminal
 from .reports.wandb_panels import native_charts
 from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerprint, read_checkpoint
@@ -47,7 +48,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    say("machine", build.check_machine(config))
+    say("machine", check_machine(config))
     folder = enter_folder(config)
     try:
         with expected_warnings():
@@ -59,6 +60,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except OSError as error:
         raise ResourceError(f"error: {error}\n  look:  is the disk of {folder} full or read-only?") from error
     except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise ResourceError(f"error: torch.compile failed: {error}\n  fix:   model.compile=false") from error
         with suppress(OSError):
             (folder / "error.log").write_text(traceback.format_exc())
             error.add_note(f"  look:  {folder / 'error.log'}")
@@ -191,7 +194,7 @@ def evaluate(config: Config, place: str) -> dict[str, Any]:
     """The test accuracy of a checkpoint, from that file and the data alone; also stored as `evaluation.json`."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    say("machine", build.check_machine(config))
+    say("machine", check_machine(config))
     path = find_checkpoint(place, BEST)
     module = build.load(path)
     images = build.image_set(config)

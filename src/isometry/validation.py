@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .clashes import CLASHES, Choice
 from .config import Config, expand_switches
 from .errors import ConfigError
-from .mistakes import explain, message
+from .mistakes import explain, message, spell
 
 Contradiction = tuple[str, str, list[str]]  # key, rule, fixes
 
@@ -33,7 +34,8 @@ def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> 
         config = Config.model_validate(expand_switches(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(explain(problem, raw, given) for problem in error.errors())) from None
-    problems = [message(key, rule, given, fixes) for key, rule, fixes in _contradictions(config)]
+    found = [*clashes(config, given), *_contradictions(config)]
+    problems = [message(key, rule, given, fixes) for key, rule, fixes in found]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
@@ -57,6 +59,27 @@ def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> lis
         elif old != new:
             differing.append((section, old, new))
     return differing
+
+
+def clashes(config: Config, given: Mapping[str, str]) -> Iterator[Contradiction]:
+    """The choices of `config` that the catalog says do not go together; blamed is the one that was set by hand."""
+    for clash in CLASHES:
+        pair = (clash.one, clash.other)
+        if all(_is_chosen(choice, config) for choice in pair):
+            blamed = next((choice for choice in reversed(pair) if choice.key in given), clash.one)
+            values = " and ".join(f"{choice.key}={spell(_value(choice.key, config))}" for choice in pair)
+            yield blamed.key, f"{values} do not go together: {clash.reason}", list(clash.fixes)
+
+
+def _is_chosen(choice: Choice, config: Config) -> bool:
+    value = _value(choice.key, config)
+    return value is not ... and (value in choice.values) != choice.otherwise
+
+
+def _value(key: str, config: Config) -> Any:
+    """What the configuration says for a key of the catalog's clashes; `...`: the chosen model has no such key."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name or "name", ...)
 
 
 def _contradictions(config: Config) -> Iterator[Contradiction]:

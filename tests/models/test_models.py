@@ -1,8 +1,7 @@
-"""Models: parameter counts of the papers, every combination of the base set, and whether each can learn one batch."""
+"""Models: parameter counts of the papers, the forms of their blocks, and whether each can learn one batch."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -12,19 +11,35 @@ from torch import nn
 
 from isometry import initialize
 from isometry.build import switch
-from isometry.catalog import SWITCHES
 from isometry.models.deep_cnn import DeepCNN
 from isometry.models.lstm import RecurrentNet
 from isometry.models.mlp import MLP
 from isometry.models.resnet import ResNet
 
+RESIDUAL: dict[str, Any] = {
+    "depth": 8,
+    "width": 8,
+    "shortcut": "identity",
+    "preactivation": False,
+    "zero_gamma": False,
+    "residual": "standard",
+}
+RECURRENT: dict[str, Any] = {
+    "cell": "lstm",
+    "layers": 1,
+    "hidden_size": 16,
+    "sequence": "rows",
+    "forget_bias": 1.0,
+    "chrono": False,
+    "cell_norm": "none",
+}
 SMALL: dict[str, tuple[Any, dict[str, Any]]] = {
     "deep_cnn": (DeepCNN, {"depth": 5, "width": 8}),
-    "resnet": (ResNet, {"depth": 8, "width": 8, "shortcut": "identity"}),
-    "plain": (ResNet, {"depth": 8, "width": 8, "shortcut": "none"}),
-    "lstm": (RecurrentNet, {"cell": "lstm", "layers": 2, "hidden_size": 16}),
-    "gru": (RecurrentNet, {"cell": "gru", "layers": 1, "hidden_size": 16}),
-    "rnn": (RecurrentNet, {"cell": "rnn", "layers": 1, "hidden_size": 16}),
+    "resnet": (ResNet, RESIDUAL),
+    "plain": (ResNet, RESIDUAL | {"shortcut": "none"}),
+    "lstm": (RecurrentNet, RECURRENT | {"layers": 2}),
+    "gru": (RecurrentNet, RECURRENT | {"cell": "gru"}),
+    "rnn": (RecurrentNet, RECURRENT | {"cell": "rnn"}),
     "mlp": (MLP, {"depth": 3, "width": 16}),
 }
 
@@ -47,7 +62,7 @@ def num_parameters(model: nn.Module) -> int:
 @pytest.mark.parametrize(("depth", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")])
 def test_resnets_have_the_papers_parameter_counts(depth: int, millions: str) -> None:
     norm, relu = switch("norm", "batch"), switch("activation", "relu")
-    count = num_parameters(ResNet((3, 32, 32), 10, norm, relu, depth=depth, width=16, shortcut="identity"))
+    count = num_parameters(ResNet((3, 32, 32), 10, norm, relu, **RESIDUAL | {"depth": depth, "width": 16}))
     digits = len(millions.partition(".")[2])
     assert f"{count / 1e6:.{digits}f}" == millions
 
@@ -62,7 +77,7 @@ def test_the_plain_twin_has_the_same_parameters_and_another_output() -> None:
 def test_option_a_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros() -> None:
     from isometry.layers.blocks import ResidualBlock
 
-    block = ResidualBlock(4, 8, switch("norm", "none"), switch("activation", "identity"), stride=2, shortcut=True)
+    block = ResidualBlock(4, 8, switch("norm", "none"), switch("activation", "identity"), 2, shortcut="identity")
     for parameter in block.parameters():
         nn.init.zeros_(parameter)  # the branch is silent: only the shortcut speaks
     x = torch.randn(2, 4, 6, 6)
@@ -90,26 +105,12 @@ def test_deep_cnn_of_several_hundred_layers_runs() -> None:
 def test_lstm_reads_rows_in_order_and_channels_side_by_side() -> None:
     seen: list[torch.Tensor] = []
     norm, relu = switch("norm", "none"), switch("activation", "relu")
-    net = RecurrentNet((3, 5, 7), 4, norm, relu, cell="lstm", layers=1, hidden_size=6)
+    net = RecurrentNet((3, 5, 7), 4, norm, relu, **RECURRENT)
     net.encoder.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     images = torch.randn(2, 3, 5, 7)
     net(images)
     assert seen[0].shape == (2, 5, 21)
     assert torch.equal(seen[0][1, 4], torch.cat([images[1, channel, 4] for channel in range(3)]))
-
-
-@pytest.mark.parametrize("name", list(SMALL))
-def test_every_combination_of_the_base_set_builds_and_steps(name: str) -> None:
-    images, labels = torch.randn(4, 1, 12, 12), torch.tensor([0, 1, 2, 3])
-    for init, norm, activation in itertools.product(*(SWITCHES[family] for family in ("init", "norm", "activation"))):
-        net = build(name, init, norm, activation)
-        before = [parameter.detach().clone() for parameter in net.parameters()]
-        loss = F.cross_entropy(net(images), labels)
-        loss.backward()
-        torch.optim.SGD(net.parameters(), lr=0.1).step()
-        combination = f"{name} init={init} norm={norm} activation={activation}"
-        assert loss.isfinite(), combination
-        assert any(not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)), combination
 
 
 @pytest.mark.parametrize("name", list(SMALL))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -16,6 +18,7 @@ from isometry.build import import_target
 from isometry.data.loader import ImageLoader
 from isometry.data.sources import ImageSet
 from isometry.training.classifier import Classifier
+from isometry.training.clipping import AutoClip, agc
 from isometry.training.optimizers import adam
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*' does not have many workers")
@@ -28,6 +31,7 @@ def make(network: nn.Module, num_classes: int = 4, **change: Any) -> Classifier:
         "std": [0.25],
         "make_optimizer": lambda named: adam(named, lr=0.01, weight_decay=0.0, beta1=0.9, beta2=0.99),
         "make_schedule": lambda optimizer: [],
+        "clip": None,
         "label_smoothing": 0.0,
         "description": {},
     }
@@ -139,6 +143,99 @@ def test_it_trains_from_an_ordinary_datamodule_with_dataloaders(made_images: Ima
     fitting.fit(module, datamodule=Ordinary())
     (result,) = fitting.test(module, datamodule=Ordinary(), verbose=False)
     assert result["test/acc"] == 1.0
+
+
+# ---------------------------------------------------------------------------------------------- clipping
+class Sum(nn.Module):
+    """Logits are Σ images · w: with equal logits, the gradient of w is known by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = (nn.Linear(4, 2, bias=False) for _ in range(2))
+        for layer in (self.body, self.head):
+            nn.init.zeros_(layer.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.body(images[:, 0, 0]) + self.head(images[:, 0, 0])
+        return logits
+
+
+def steps(**change: Any) -> tuple[Classifier, float, float]:
+    """One step of SGD with rate 1 from a gradient of norm 5 in body and head each; how far these moved."""
+    change = {"make_optimizer": lambda named: named_sgd(named, lr=1.0), **change}
+    options = change.pop("trainer", {})
+    module = make(Sum(), num_classes=2, **change)
+    images, labels = torch.tensor([[[[5 * 2**0.5, 0.0, 0.0, 0.0]]]]), torch.tensor([0])  # softmax - target: (-½, ½)
+    batch = DataLoader(TensorDataset(images, labels))
+    trainer(max_epochs=1, **options).fit(module, batch, batch)
+    moved = (layer.weight.detach().norm().item() for layer in (module.network.body, module.network.head))
+    return (module, *moved)
+
+
+def named_sgd(named: Any, **options: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD([{"name": "all", "params": [parameter for _, parameter in named]}], **options)
+
+
+def test_without_a_clip_the_trainer_clips_where_it_is_told_to() -> None:
+    assert steps(clip=None)[1:] == pytest.approx((5.0, 5.0))
+    whole = {"gradient_clip_val": 1.0}
+    assert steps(clip=None, trainer=whole)[1:] == pytest.approx((0.5**0.5, 0.5**0.5), rel=1e-5)
+    single = {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}
+    assert steps(clip=None, trainer=single)[1:] == pytest.approx((2**0.5, 2**0.5))
+
+
+def test_a_clip_gets_the_network_s_own_names() -> None:
+    """agc: fresh zeros count as 0.001 for each of the two outputs; the head is not clipped."""
+    _, body, head = steps(clip=agc(factor=0.5))
+    assert body == pytest.approx(0.5 * 0.001 * 2**0.5)
+    assert head == pytest.approx(5.0)
+
+
+def test_a_clip_may_be_any_function() -> None:
+    def halve(named: Any) -> None:
+        for _, parameter in named:
+            parameter.grad *= 0.5
+
+    module, body, head = steps(clip=halve)
+    assert (body, head) == pytest.approx((2.5, 2.5))
+    checkpoint: dict[str, Any] = {"state_dict": {}}
+    module.on_save_checkpoint(checkpoint)
+    module.on_load_checkpoint(checkpoint)
+    assert "clip" not in checkpoint
+
+
+def test_a_clip_that_remembers_is_in_the_checkpoint_and_comes_back() -> None:
+    module, _, _ = steps(clip=AutoClip(10.0))
+    checkpoint: dict[str, Any] = {"state_dict": {}}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint["clip"]["norms"].tolist() == pytest.approx([50**0.5])
+    other = make(Sum(), clip=AutoClip(10.0))
+    other.on_load_checkpoint(checkpoint)
+    assert other.clip.state_dict()["norms"].tolist() == checkpoint["clip"]["norms"].tolist()  # type: ignore[union-attr]
+    other.on_load_checkpoint({"state_dict": {}})  # of a run without
+    make(Sum(), clip=agc(factor=0.1)).on_load_checkpoint(checkpoint)  # of a run with another
+
+
+def test_lightning_s_hook_is_another_only_where_there_is_a_clip() -> None:
+    own = LightningModule.configure_gradient_clipping
+    assert make(Sum()).configure_gradient_clipping.__func__ is own  # type: ignore[attr-defined]
+    module = make(Sum(), clip=agc(factor=0.1))
+    copied = copy.deepcopy(module)
+    assert module.configure_gradient_clipping.__self__ is module  # type: ignore[attr-defined]
+    assert copied.configure_gradient_clipping.__self__ is copied  # type: ignore[attr-defined]
+
+
+def test_clipping_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not by both: got clip and gradient_clip_val = 0.5; set one of them to None"):
+        steps(clip=agc(factor=0.1), trainer={"gradient_clip_val": 0.5})
+
+
+def test_clipping_scaled_gradients_is_refused() -> None:
+    scaled = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))]}
+    fused = {"make_optimizer": lambda named: named_sgd(named, lr=1.0, fused=True)}
+    with pytest.raises(ValueError, match=r"needs unscaled gradients.*got SGD\(fused=True\); make it without fused"):
+        steps(clip=agc(factor=0.1), trainer=scaled, **fused)
+    steps(clip=agc(factor=0.1), **fused)
 
 
 def test_a_missing_import_path_is_told_in_words(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Where it looks, and why there (Lightning 2.6):
     on_train_batch_start        a probed step: hooks on, for this one batch (`recorder`)
     backward                    weight gradients are scaled and partial: not here
     on_before_optimizer_step    accumulated, unscaled, reduced over processes, before clipping: here
-    clipping, optimizer.step    .grad may now hold the optimizer's step (Nesterov on a GPU): not here
+    clipping                    after a module's own: the norm that it left (`clipping`)
+    optimizer.step              .grad may now hold the optimizer's step (Nesterov on a GPU): not here
     after the step              the weights have moved: ‖Δw‖/‖w‖
 
 The total norm of every step stays on the device; every `every_n_steps` all of it comes to the host in one transfer.
@@ -30,6 +31,7 @@ from torch.optim import Optimizer
 
 from ..jsonl import open_to_append
 from . import metrics
+from .clipping import AfterClipping, clips_itself, trainer_clipping
 from .compiled import Replay, compiled_modules, join
 from .history import History, NonFiniteRecord, Record, UnitsRecord, encode
 from .layers import Layout, plain_path
@@ -37,7 +39,7 @@ from .nonfinite import Source, describe, find_source, first_parameter, keep, not
 from .profile import Profile
 from .recorder import Recorder
 from .units import UnitWatch
-from .window import Clipping, Window
+from .window import Window
 
 log = logging.getLogger("isometry")
 
@@ -77,6 +79,7 @@ class GradientMonitor(Callback):
         self._handles: list[Any] = []
         self._ride: _Ride | None = None
         self._watch: _Watch | None = None
+        self._after_clipping: AfterClipping | None = None
         self._file: TextIO | None = None
         self._begin()
 
@@ -98,12 +101,13 @@ class GradientMonitor(Callback):
         """Leave nothing on the module and its optimizers."""
         for handle in self._handles:
             handle.remove()
-        for looking in (self._ride, self._watch):
+        for looking in (self._ride, self._watch, self._after_clipping):
             if looking:
                 looking.detach()
         if self._file:
             self._file.close()
         self._handles, self._ride, self._watch, self._batch, self._file = [], None, None, None, None
+        self._after_clipping = None
 
     # ------------------------------------------------------------------------------------------- hooks
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,8 +150,9 @@ class GradientMonitor(Callback):
                 self._end_ride(trainer)
             owned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             unscales_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-            step, clipping, scale = trainer.global_step, _clipping(trainer), _scale(trainer)
-            total = window.measure(owned, step, clipping, scale, is_scaled=unscales_itself)
+            is_hooked = pl_module.automatic_optimization and clips_itself(pl_module)
+            step, clipping, scale = trainer.global_step, trainer_clipping(trainer), _scale(trainer)
+            total = window.measure(owned, step, None if is_hooked else clipping, scale, is_scaled=unscales_itself)
             loss, self._loss = self._loss, None
             suspect, self._suspect = self._suspect or self._batch, None
             if total is None:
@@ -160,12 +165,16 @@ class GradientMonitor(Callback):
                 window.take(self.histograms)
             elif self._is_due:
                 window.take(self.histograms)
+            if is_hooked:
+                self._after_clipping = AfterClipping(pl_module, partial(self._on_clipped, window))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         with self._clock():
             self._end_ride(trainer)
+            if self._after_clipping:
+                self._after_clipping.detach()  # nothing was clipped
             for window in self._windows.values():
                 if window.is_open:  # the loss scaler skipped the step
                     self._finish(trainer, pl_module, window, stepped=False)
@@ -187,6 +196,10 @@ class GradientMonitor(Callback):
         # Lightning counts its logged steps from 1 as well: both put their values at 0-based steps n-1, 2n-1, …
         early = step < self.every_n_steps and step & (step - 1) == 0
         return early or (step + 1) % self.every_n_steps == 0
+
+    def _on_clipped(self, window: Window) -> None:
+        with self._clock():
+            window.measure_clipped()
 
     def _on_stepped(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, args: Any, kwargs: Any
@@ -306,12 +319,6 @@ class _Watch:
 
     def record(self, until: int) -> UnitsRecord:
         return UnitsRecord(self.step, until, self.units.samples, self.units.dead())
-
-
-def _clipping(trainer: Trainer) -> Clipping | None:
-    if not trainer.gradient_clip_val:
-        return None
-    return Clipping(float(trainer.gradient_clip_val), str(getattr(trainer.gradient_clip_algorithm, "value", "norm")))
 
 
 def _scaler(trainer: Trainer) -> Any:

@@ -1,9 +1,10 @@
 """The gradients of one optimizer's steps, from one record to the next.
 
-measure()   before clipping and stepping: the total norm
-take()      of a logged step also each parameter's norm, zeros, NaN and infinities, and a copy of the weights
-close()     after the step: ‖Δw‖ from the weights themselves, so right for any optimizer, its momentum and its decay
-record()    everything since the last record, in one transfer to the host
+measure()           before clipping and stepping: the total norm
+take()              of a logged step also each parameter's norm, zeros, NaN and infinities, and a copy of the weights
+measure_clipped()   after a module's own clipping, before stepping: the total norm again
+close()             after the step: ‖Δw‖ from the weights themselves, so right for any optimizer, momentum and decay
+record()            everything since the last record, in one transfer to the host
 """
 
 from __future__ import annotations
@@ -15,17 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .clipping import Clipping
 from .history import GradientRecord, LayerRecord
 from .layers import plain_path
 from .statistics import by_decade, clipped_norm, combine_norms, count_nonfinite, count_zeros, decades, tensor_norms
-
-
-@dataclass(frozen=True)
-class Clipping:
-    """What the Trainer will do to the gradient: see `statistics.clipped_norm`."""
-
-    value: float
-    algorithm: str
 
 
 @dataclass
@@ -51,12 +45,14 @@ class Window:
         self.optimizer = optimizer
         self.is_open = False  # between measure and close
         self._totals: list[Tensor] = []
-        self._clipped: list[Tensor] = []
+        self._clipped: list[Tensor] = []  # the total itself where nothing clips
+        self._is_clipping = False
         self._owned: Sequence[nn.Parameter] = ()
         self._coming: tuple[list[nn.Parameter], list[Tensor], Tensor] = ([], [], torch.empty(0))
         self._logged: _Logged | None = None
         self._step = 0  # of the coming step, as the scale
         self._scale: Tensor | None = None
+        self._is_scaled = False
         self._known: tuple[list[int], tuple[dict[str, list[int]], list[str], list[str]]] | None = None
 
     @property
@@ -85,16 +81,30 @@ class Window:
         parameters = [parameter for parameter in owned if parameter.grad is not None]
         if not parameters:
             return None
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if scale is not None and is_scaled:
-            gradients = [gradient / scale for gradient in gradients]
+        self._owned, self._step, self._scale, self._is_scaled = owned, step, scale, is_scaled
+        gradients = self._gradients()
         norms = tensor_norms(gradients)
-        self._totals.append(combine_norms(norms))
+        total = combine_norms(norms)
+        self._totals.append(total)
+        self._clipped.append(total)
         if clipping is not None:
-            self._clipped.append(clipped_norm(gradients, self._totals[-1], clipping.value, clipping.algorithm))
-        self._owned, self._coming, self.is_open = owned, (parameters, gradients, norms), True
-        self._step, self._scale = step, scale
-        return self._totals[-1]
+            self._is_clipping = True
+            self._clipped[-1] = clipped_norm(gradients, total, clipping.value, clipping.algorithm)
+        self._coming, self.is_open = (parameters, gradients, norms), True
+        return total
+
+    @torch.no_grad()
+    def measure_clipped(self) -> None:
+        """The gradient of the coming step was clipped, in a way that `measure` could not foresee."""
+        self._is_clipping = True
+        self._clipped[-1] = combine_norms(tensor_norms(self._gradients()))
+
+    def _gradients(self) -> list[Tensor]:
+        """What lies in `.grad`, without the scale of the loss."""
+        gradients = [parameter.grad for parameter in self._owned if parameter.grad is not None]
+        if self._scale is None or not self._is_scaled:
+            return gradients
+        return [gradient / self._scale for gradient in gradients]
 
     def take(self, bins: bool) -> None:
         """Make the coming step a logged one, `bins` with histograms."""
@@ -126,16 +136,16 @@ class Window:
         """
         logged, self._logged = self._logged, None
         assert logged is not None
-        clipped = self._clipped or self._totals
         moved = logged.moved if logged.moved is not None else torch.full_like(logged.norms, math.nan)
         columns = (logged.norms, moved, logged.weight_norms, logged.zeros, *logged.nonfinite.T)
         scales: list[Tensor] = [] if self._scale is None else [self._scale]
-        on_host = _on_host([*self._totals, *clipped, *columns, *logged.histograms, *scales])
+        on_host = _on_host([*self._totals, *self._clipped, *columns, *logged.histograms, *scales])
         before, after = ([next(on_host)[0] for _ in self._totals] for _ in range(2))
         rows = list(zip(*[next(on_host) for _ in columns], strict=True))
         bins = [next(on_host) for _ in logged.histograms]
-        changed = sum(new < old * (1 - 1e-6) for old, new in zip(before, after, strict=True))
-        is_clipping, self._totals, self._clipped = bool(self._clipped), [], []
+        changed = sum(abs(new / old - 1) > 1e-6 for old, new in zip(before, after, strict=True) if old)
+        is_clipping = self._is_clipping
+        self._totals, self._clipped, self._is_clipping = [], [], False
         members, frozen, unused = self._layers(module, logged.parameters)
         sizes = [parameter.numel() for parameter in logged.parameters]
         return GradientRecord(

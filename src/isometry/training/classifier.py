@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from .checkpoints import digest
+from .clipping import Clip, Stateful
 from .optimizers import NamedParameters
 
 MakeOptimizer = Callable[[NamedParameters], Optimizer]
@@ -32,6 +33,7 @@ class Classifier(LightningModule):
     std: Per channel.
     make_optimizer: From the network's named parameters.
     make_schedule: From the optimizer.
+    clip: Clips the gradients; None: the Trainer does, where its `gradient_clip_val` is set.
     label_smoothing: Share of the target spread evenly over all classes.
     description: Plain containers, stored in every checkpoint.
     """
@@ -45,6 +47,7 @@ class Classifier(LightningModule):
         std: Sequence[float],
         make_optimizer: MakeOptimizer,
         make_schedule: MakeSchedule,
+        clip: Clip | None,
         label_smoothing: float,
         description: Mapping[str, Any],
     ) -> None:
@@ -54,6 +57,9 @@ class Classifier(LightningModule):
         self.mean, self.std = tuple(mean), tuple(std)
         self.make_optimizer = make_optimizer
         self.make_schedule = make_schedule
+        self.clip = clip
+        if clip is not None:  # else the hook stays Lightning's own, and whoever looks at it sees that
+            self.configure_gradient_clipping = self._clip_gradients  # type: ignore[method-assign]
         self.label_smoothing = label_smoothing
         self.description = dict(description)
         num_classes = len(self.class_names)
@@ -113,7 +119,38 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network.named_parameters())
+        if self.clip is not None:
+            self._check_clipping(optimizer)
         return [optimizer], self.make_schedule(optimizer)
+
+    def _check_clipping(self, optimizer: Optimizer) -> None:
+        if self.trainer.gradient_clip_val:
+            raise ValueError(
+                "gradients are clipped by a strategy or by the Trainer, not by both: got clip and gradient_clip_val = "
+                f"{self.trainer.gradient_clip_val}; set one of them to None"
+            )
+        is_scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if is_scaled and getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ValueError(
+                "clip needs unscaled gradients, and under 16-mixed a fused optimizer unscales them in its step only: "
+                f"got {type(optimizer).__name__}(fused=True); make it without fused, or train in bf16-mixed"
+            )
+
+    def _clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's hook `configure_gradient_clipping`, where there is a strategy."""
+        assert self.clip is not None
+        self.clip(self.network.named_parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["isometry"] = self.description | {"digest": digest(checkpoint["state_dict"])}
+        if isinstance(self.clip, Stateful):
+            checkpoint["clip"] = self.clip.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.clip, Stateful) and "clip" in checkpoint:
+            self.clip.load_state_dict(checkpoint["clip"])
