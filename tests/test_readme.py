@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from isometry.catalog import GROUPS, SWITCHES
 from isometry.config import CONFIG_DIR
 from isometry.overrides import read, values
+from isometry.strategies import clash_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +37,9 @@ def words_of(line: str) -> list[str]:
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_would_be_accepted(line: str) -> None:
     words = [word for word in words_of(line) if word not in ("--help", "--cfg")]
-    if line.startswith("isometry report"):
+    if line.startswith("isometry strategies"):
+        assert not words
+    elif line.startswith("isometry report"):
         assert len(words) == 1
     elif line.startswith("isometry evaluate"):
         assert values(words)
@@ -89,6 +92,10 @@ def test_the_table_of_switches_is_the_catalog(family: str) -> None:
     key = "data.augment" if family == "augment" else family
     (row,) = re.findall(rf"^\| `{re.escape(key)}=` \| (.*) \|$", README, flags=re.M)
     assert re.findall(r"`([^`]+)`", row) == list({**SWITCHES, **GROUPS}[family])
+
+
+def test_the_table_of_what_does_not_go_together_is_the_catalogs() -> None:
+    assert clash_table() in README
 
 
 RESULTS = re.findall(r"^\| `experiment=(\w+)` \|.*\| \*\*([^*]+)\*\* \| ([^|]+) \|$", README, flags=re.M)

@@ -113,10 +113,108 @@ def test_lstm_reads_rows_in_order_and_channels_side_by_side() -> None:
     assert torch.equal(seen[0][1, 4], torch.cat([images[1, channel, 4] for channel in range(3)]))
 
 
+@pytest.mark.parametrize(("sequence", "steps", "features"), [("rows", 5, 21), ("pixels", 35, 3)])
+def test_an_image_is_read_as_a_sequence(sequence: str, steps: int, features: int) -> None:
+    images = torch.randn(2, 3, 5, 7)
+    read = recurrent((3, 5, 7), sequence=sequence)._sequence(images)
+    assert read.shape == (2, steps, features)
+    if sequence == "pixels":
+        assert torch.equal(read[1, 9], images[1, :, 1, 2])  # the tenth pixel: row 1, column 2
+
+
+def test_permuted_pixels_are_the_pixels_in_one_order_that_travels_in_the_state() -> None:
+    images = torch.randn(2, 1, 6, 6)
+    net, again = (recurrent((1, 6, 6), sequence="permuted_pixels") for _ in range(2))
+    read = net._sequence(images)
+    assert torch.equal(read, again._sequence(images))
+    assert torch.equal(read[:, :, 0].sort(dim=1).values, images.flatten(1).sort(dim=1).values)
+    assert not torch.equal(read[:, :, 0], images.flatten(1))
+    assert "order" in net.state_dict()
+
+
+@pytest.mark.parametrize("cell_norm", ["none", "layer"])
+@pytest.mark.parametrize(("forget_bias", "share"), [(0.0, 0.5), (1.0, 0.731), (3.0, 0.953)])
+def test_forget_bias_is_what_the_forget_gate_starts_with(forget_bias: float, share: float, cell_norm: str) -> None:
+    """torch adds two biases: their sum counts; σ of it is what a cell keeps in a step."""
+    net = recurrent((1, 12, 12), forget_bias=forget_bias, cell_norm=cell_norm)
+    for init in ("he_normal", "pytorch_default"):
+        initialize(net, init, seed=0)
+        assert gate_bias(net, 1).sigmoid() == pytest.approx([share] * 16, abs=1e-3)
+        others = gate_bias(net, 0).any() | gate_bias(net, 2).any() | gate_bias(net, 3).any()
+        assert bool(others) == (init == "pytorch_default")
+
+
+@pytest.mark.parametrize("cell_norm", ["none", "layer"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_chrono_draws_memories_from_one_step_to_the_whole_sequence(cell: str, cell_norm: str) -> None:
+    """Tallec & Ollivier 2018: b_f = log U(1, T-1), b_i = -b_f. A gate at σ(log τ) forgets within 1 + τ steps."""
+    net = recurrent((1, 20, 20), cell=cell, chrono=True, sequence="pixels", hidden_size=2000, cell_norm=cell_norm)
+    initialize(net, "he_normal", seed=0)
+    times = gate_bias(net, 1).exp()
+    assert times.min() >= 1
+    assert times.max() <= 399 * (1 + 1e-5)
+    assert times.mean() == pytest.approx(200, rel=0.05)  # uniform over 1 … 399
+    assert times.std() == pytest.approx(398 / 12**0.5, rel=0.05)
+    if cell == "lstm":
+        assert torch.equal(gate_bias(net, 0), -gate_bias(net, 1))
+    else:
+        assert not gate_bias(net, 0).any()
+
+
+def test_irnn_starts_with_the_identity_and_keeps_what_it_has_read() -> None:
+    """Le 2015: on a sequence of zeros after the first step the state stays as it is."""
+    net = recurrent((1, 9, 4), cell="irnn")
+    initialize(net, "he_normal", seed=0)
+    layer = net.recurrences[0]
+    inputs = torch.zeros(2, 9, 16)
+    inputs[:, 0] = torch.randn(2, 16)
+    states = layer(inputs)[0]
+    assert torch.equal(states[:, 0], states[:, -1])
+    assert states.any()
+
+
+def recurrent(image_shape: tuple[int, int, int], **options: Any) -> RecurrentNet:
+    return RecurrentNet(image_shape, 4, switch("norm", "none"), switch("activation", "relu"), **RECURRENT | options)
+
+
+def gate_bias(net: RecurrentNet, gate: int) -> torch.Tensor:
+    """What torch adds to a gate of the first layer, float `[H]`."""
+    parameters = dict(net.recurrences[0].named_parameters())
+    biases = [value for name, value in parameters.items() if name.rpartition(".")[2].startswith("bias_")]
+    size = net.head.in_features
+    return sum(bias.detach() for bias in biases)[gate * size : (gate + 1) * size]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shortcut": "projection"},
+        {"preactivation": True},
+        {"zero_gamma": True},
+        {"residual": "rezero"},
+        {"residual": "fixup"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_each_residual_form_learns_one_batch_by_heart(options: dict[str, Any]) -> None:
+    learns_one_batch_by_heart("resnet", norm="none" if "fixup" in options.values() else "batch", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"cell_norm": "layer"}, {"cell": "irnn"}, {"sequence": "permuted_pixels", "chrono": True}], ids=str
+)
+def test_each_recurrent_form_learns_one_batch_by_heart(options: dict[str, Any]) -> None:
+    learns_one_batch_by_heart("lstm", **options)
+
+
 @pytest.mark.parametrize("name", list(SMALL))
 def test_each_model_learns_one_batch_by_heart(name: str) -> None:
+    learns_one_batch_by_heart(name)
+
+
+def learns_one_batch_by_heart(name: str, norm: str = "batch", **options: Any) -> None:
     images, labels = torch.randn(16, 1, 12, 12), torch.arange(16) % 4
-    net = build(name)
+    net = build(name, norm=norm, **options)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from isometry.build import switch
+from isometry.layers.blocks import FixupBlock
 from isometry.training import optimizers
 
 TOTAL = 100
@@ -76,11 +78,24 @@ def test_plateau_drops_after_patience_and_warms_up_on_its_own() -> None:
 def test_norms_and_biases_do_not_decay() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
     net[3].weight.requires_grad_(False)
-    weights, rest = optimizers.parameter_groups(net.named_parameters(), 0.1)
+    weights, rest = optimizers.parameter_groups(net.named_parameters(), 0.5, 0.1)
     assert [p.shape for p in weights["params"]] == [(2, 1, 3, 3)]  # the frozen one is left out
     assert weights["weight_decay"] == 0.1
     assert {id(p) for p in rest["params"]} == {id(net[0].bias), id(net[1].weight), id(net[1].bias), id(net[3].bias)}
     assert rest["weight_decay"] == 0.0
+
+
+def test_scalars_of_whole_layers_learn_at_a_tenth_of_the_rate() -> None:
+    block = FixupBlock(2, 2, switch("norm", "none"), switch("activation", "relu"), 1, shortcut="identity", num_blocks=3)
+    optimizer = optimizers.sgd(block.named_parameters(), lr=0.5, weight_decay=0.1, momentum=0.0)
+    weights, scalars = optimizer.param_groups
+    assert {id(p) for p in scalars["params"]} == {id(block.scalar_biases), id(block.scalar_scale)}
+    assert (weights["lr"], scalars["lr"], scalars["weight_decay"]) == (0.5, 0.05, 0.0)
+    schedule = optimizers.step(optimizer, TOTAL, warmup=0.0, milestones=[0.5], factor=0.1)[0]["scheduler"]
+    for _ in range(TOTAL // 2):
+        optimizer.step()
+        schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.005])
 
 
 @pytest.mark.parametrize(

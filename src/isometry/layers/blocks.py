@@ -144,8 +144,8 @@ class FixupBlock(nn.Module):
 
     Scalars do a norm's work, a bias before each convolution and activation and a factor for the branch. With L blocks
     of m = 2 convolutions the first one's weights are multiplied by L^(-1/(2m-2)) = L^(-1/2), the last one's are 0, so
-    that a step of SGD changes the output by as much as in one layer. The paper also trains the scalars at a tenth of
-    the rate, which is left to the optimizer.
+    that a step of SGD changes the output by as much as in one layer. The scalars learn at a tenth of the rate
+    (`training/optimizers.py`): without that a 20-layer net was dead after one epoch of digits.
 
     Args:
         in_channels, out_channels, activation, stride, shortcut: As of `ResidualBlock`, but never "none".
@@ -170,14 +170,14 @@ class FixupBlock(nn.Module):
         self.activation1 = activation()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.activation2 = activation()
-        self.biases = nn.Parameter(torch.zeros(4))  # before conv1, activation1, conv2 and the addition
-        self.scale = nn.Parameter(torch.ones(1))
+        self.scalar_biases = nn.Parameter(torch.zeros(4))  # before conv1, activation1, conv2 and the addition
+        self.scalar_scale = nn.Parameter(torch.ones(1))
         self.shortcut = _shortcut(shortcut, in_channels, out_channels, stride, norm)
         self.num_blocks = num_blocks
 
     def forward(self, x: Tensor) -> Tensor:
-        b1, b2, b3, b4 = self.biases
-        branch = self.conv2(self.activation1(self.conv1(x + b1) + b2) + b3) * self.scale + b4
+        b1, b2, b3, b4 = self.scalar_biases
+        branch = self.conv2(self.activation1(self.conv1(x + b1) + b2) + b3) * self.scalar_scale + b4
         out: Tensor = self.activation2(_add(self.shortcut, x, branch))
         return out
 

@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules.
 
-`optimizer(named_parameters, **options) -> Optimizer`, with two parameter groups: weights, which decay, and norms and
-biases, which do not (decaying a scale of 1 towards 0 shrinks every gradient below it).
+`optimizer(named_parameters, **options) -> Optimizer`, with one parameter group for weights, which decay, and one for
+norms and biases, which do not (decaying a scale of 1 towards 0 shrinks every gradient below it).
 `schedule(optimizer, total_steps, **options) -> [lr_scheduler config]` in Lightning's form. `total_steps` comes from the
 data and the Trainer's limits, never from `trainer.estimated_stepping_batches`, which makes Lightning drop loader state.
 """
@@ -19,30 +19,38 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
-def parameter_groups(named_parameters: NamedParameters, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups, `weights` (two axes or more) and `norms_and_biases`; empty ones are left out."""
-    trainable = [parameter for _, parameter in named_parameters if parameter.requires_grad]
-    groups = [
-        {"name": "weights", "params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
-        {"name": "norms_and_biases", "params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+def parameter_groups(named_parameters: NamedParameters, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Three groups: `weights` (two axes or more), `norms_and_biases`, and `scalars`; empty ones are left out.
+
+    Scalars are parameters called `scalar_…`: one number for a whole layer, whose gradient is a sum over all its units
+    and places. They get a tenth of the rate, as in Fixup (Zhang 2019), which does not train at the full one.
+    """
+    groups: list[dict[str, Any]] = [
+        {"name": "weights", "params": [], "lr": lr, "weight_decay": weight_decay},
+        {"name": "norms_and_biases", "params": [], "lr": lr, "weight_decay": 0.0},
+        {"name": "scalars", "params": [], "lr": lr / 10, "weight_decay": 0.0},
     ]
+    for name, parameter in named_parameters:
+        if parameter.requires_grad:
+            is_scalar = name.rpartition(".")[2].startswith("scalar_")
+            groups[2 if is_scalar else 0 if parameter.dim() >= 2 else 1]["params"].append(parameter)
     return [group for group in groups if group["params"]]
 
 
 def adamw(named: NamedParameters, *, lr: float, weight_decay: float, beta1: float, beta2: float) -> Optimizer:
-    return AdamW(parameter_groups(named, weight_decay), lr=lr, betas=(beta1, beta2))
+    return AdamW(parameter_groups(named, lr, weight_decay), betas=(beta1, beta2))
 
 
 def adam(named: NamedParameters, *, lr: float, weight_decay: float, beta1: float, beta2: float) -> Optimizer:
-    return Adam(parameter_groups(named, weight_decay), lr=lr, betas=(beta1, beta2))
+    return Adam(parameter_groups(named, lr, weight_decay), betas=(beta1, beta2))
 
 
 def sgd(named: NamedParameters, *, lr: float, weight_decay: float, momentum: float) -> Optimizer:
-    return SGD(parameter_groups(named, weight_decay), lr=lr, momentum=momentum, nesterov=momentum > 0)
+    return SGD(parameter_groups(named, lr, weight_decay), momentum=momentum, nesterov=momentum > 0)
 
 
 def rmsprop(named: NamedParameters, *, lr: float, weight_decay: float, momentum: float, smoothing: float) -> Optimizer:
-    return RMSprop(parameter_groups(named, weight_decay), lr=lr, momentum=momentum, alpha=smoothing)
+    return RMSprop(parameter_groups(named, lr, weight_decay), momentum=momentum, alpha=smoothing)
 
 
 # ------------------------------------------------------------------------------------------- schedules
