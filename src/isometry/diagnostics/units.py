@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .hooks import Hook
+from .layers import is_nonnegative
+from .statistics import silent_units
 
 MIN_SAMPLES = 1000
 
@@ -38,7 +40,7 @@ class UnitWatch:
     def __init__(self, silent: Mapping[Site, tuple[str, Tensor]], samples: int) -> None:
         self.samples = self._batch_size = samples
         self._sites = dict(silent)
-        self._left = {site: mask.nonzero().flatten() for site, (_, mask) in silent.items()}  # indices still silent
+        self._silent = {site: mask.clone() for site, (_, mask) in silent.items()}  # so far
         self._places = {(site.module, site.is_input, site.number): site for site in silent}
         self._numbers: Counter[tuple[nn.Module, bool]] = Counter()
         self._is_counted = False  # whether this batch's samples were
@@ -52,7 +54,7 @@ class UnitWatch:
         """For one batch: look at every module where a silent unit is left."""
         self._numbers.clear()
         self._is_counted = False
-        waiting = {(site.module, site.is_input) for site, left in self._left.items() if len(left)}
+        waiting = {(site.module, site.is_input) for site, mask in self._silent.items() if _may_hold_any(mask)}
         for module, is_input in waiting:
             if is_input:
                 self._handles.append(module.register_forward_pre_hook(Hook(self._on_input)))
@@ -68,11 +70,11 @@ class UnitWatch:
 
     def dead(self) -> dict[str, float]:
         """Share of dead units by layer, without the layers that had silent ones in too few samples."""
-        return {
-            name: len(self._left[site]) / len(mask)
-            for site, (name, mask) in self._sites.items()
-            if self.is_over or not len(self._left[site])
-        }
+        if not self._sites:
+            return {}
+        counts = torch.stack([mask.sum() for mask in self._silent.values()]).tolist()  # in one transfer
+        pairs = zip(self._sites.values(), counts, strict=True)
+        return {name: count / len(mask) for (name, mask), count in pairs if self.is_over or not count}
 
     def _count(self, samples: int) -> None:
         if not self._is_counted:
@@ -93,8 +95,15 @@ class UnitWatch:
         if site is None or not isinstance(activations, Tensor):
             return
         self._count(len(activations))
-        left = self._left[site]
-        if len(left):
-            seen = activations.detach().index_select(site.axis, left)
-            others = [axis for axis in range(seen.dim()) if axis != site.axis % seen.dim()]
-            self._left[site] = left[torch.linalg.vector_norm(seen, torch.inf, dim=others) == 0]
+        mask = self._silent[site]
+        nonnegative = not is_input and is_nonnegative(module)
+        if mask.device.type == "cpu":
+            left = mask.nonzero().flatten()
+            mask[left] = silent_units(activations.detach().index_select(site.axis, left), site.axis, nonnegative)
+        else:  # to narrow it down would wait for the device
+            mask &= silent_units(activations.detach(), site.axis, nonnegative)
+
+
+def _may_hold_any(mask: Tensor) -> bool:
+    """Whether a silent unit is left; on a GPU, where asking would wait for it, always."""
+    return mask.device.type != "cpu" or bool(mask.any())
