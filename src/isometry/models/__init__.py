@@ -2,6 +2,6 @@
 
 Every model is called `Model(image_shape, num_classes, norm, activation, **options)`; its options are listed in the
 catalog and their defaults in `configs/model/`. Its last layer is called `head`: fine-tuning replaces it, and neither
-parametrisations nor adaptive clipping touch it. `adjust_initialization(rng)`, where a module has it, has the last word on
-its weights (`layers/assignment.py`).
+parametrisations nor adaptive clipping touch it. A module's `adjust_initialization(rng)`, where it has one, has the last
+word on its weights (`layers/assignment.py`).
 """
