@@ -86,13 +86,20 @@ WRONG: list[tuple[str, list[str]]] = [
     ("wandb.tags=x", ["must be a list"]),
     ("run_name=../x", ["must be a folder name below runs_dir"]),
     ("ckpt_path=a init_from=b", ["give one of them"]),
+    ("init=kaiming_normal", ["did you mean init=he_normal?"]),
+    ("activation=swish", ["did you mean activation=silu?"]),
+    ("clip=1.0", ["trainer.gradient_clip_val=1.0 clips to a number"]),
+    ("clip.factor=0.01", ["clip=agc"]),
+    ("init=null", ["init = null is not known"]),
+    ("model.cell=irnn", ["model=lstm has it"]),
+    ("parametrization=weight_standardization norm=none", ["a norm must follow", "scaled_weight_standardization"]),
     ("model=lstm,mlp", ["lists several values"]),
     ("model.depth", ["cannot read 'model.depth'", "key=value"]),
     ("data.dir=a'b", ["cannot read", "quote"]),
     ("~trainer", ["no key can be removed"]),
     ("wandb=offline", ["wandb is a group of keys", "wandb.mode"]),
     ("optimizer.name=adamw", ["optimizer.name picks a file", "optimizer=adamw"]),
-    ("model=null", ["model = None is not known"]),
+    ("model=null", ["model = null is not known"]),
     ("init=[a,b]", ["is not known", "he_normal"]),
     ("run_name=1.5", ["must be a text"]),
 ]  # fmt: skip
@@ -146,7 +153,11 @@ def test_strategies_lists_every_name_and_option_with_its_meaning(cli: Callable[.
             assert f"  {name} " in out
             assert strategy.summary in out
             assert all(f"{family}.{key} " in out and option.doc in out for key, option in strategy.options.items())
-    assert cli("strategies", "init")[0] == 2
+    code, out, _ = cli("strategies", "clip")
+    assert (code, "agc" in out, "clip.factor" in out, "deep_cnn" in out) == (0, True, True, False)
+    code, _, err = cli("strategies", "clipping")
+    assert code == 2
+    assert "no family is called clipping" in err
 
 
 def test_cfg_prints_what_would_run(cli: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from isometry.overrides import read
 
 
 def accuracy_after(steps: int, images: ImageSet, *words: str) -> float:
-    """Of the training images, after so many steps over all of them; the network's own forward pass, in eval mode."""
+    """Of the training images, after so many steps over all of them; in train mode."""
     config = read(["optimizer.weight_decay=0", *words])
     inputs, labels = images.train_images.float() / 64 - 1, images.train_labels
     net = build.network(config, inputs.shape[1:], len(images.class_names))

@@ -159,6 +159,9 @@ def test_a_continued_run_ends_with_the_same_weights_as_one_that_never_stopped(cl
 def test_a_continued_run_takes_its_own_configuration_and_refuses_another_training(cli: Cli, tmp_path: Path) -> None:
     own = ["seed=2", "data.split_seed=5", "init=orthogonal", "scheduler=constant"]
     cli("train", *QUIET, *own, "run_name=r", "trainer.max_epochs=1")
+    code, _, err = cli("train", "ckpt_path=runs/r", "debug=fast")
+    assert code == 2
+    assert "debug=fast changes a whole run" in err
     code, _, err = cli("train", "ckpt_path=runs/r", "seed=3", "model.depth=9")
     assert code == 4
     assert "seed: 2 there, 3 here" in err

@@ -126,9 +126,10 @@ def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.
     try:
         made: nn.Module = group("model", config.model)(tuple(image_shape), num_classes, norm, activation)
         scheme = switch("parametrization", config.parametrization)
-        head = made.get_submodule("head")  # stays free: its weights set the size of the logits
-        parametrize_weights(made, scheme, activation, _init_seed(config), without=[head])
-    except (TypeError, ValueError) as error:
+        # The head stays free, for its weights set the size of the logits, and what has one input has only a size.
+        single = [layer for layer in made.modules() if isinstance(layer, nn.Linear) and layer.in_features == 1]
+        parametrize_weights(made, scheme, activation, _init_seed(config), without=[made.get_submodule("head"), *single])
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"error: the model cannot be built: {error}") from None
     return made
 
@@ -209,7 +210,10 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     path = find_checkpoint(place, BEST)
     content = read_checkpoint(path)
     description = {key: value for key, value in content["isometry"].items() if key != "digest"}
-    config = validate(description["config"])
+    try:
+        config = validate(description["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"error: {path} was written by another isometry, with other keys\n{error}") from None
     named = (config.norm, config.parametrization, config.activation)
     foreign = [section.name for section in named if ":" in section.name]
     if foreign and not trust:
@@ -263,7 +267,7 @@ def _copy_weights(path: Path, module: Classifier) -> None:
     if beyond_head:
         raise CheckpointError(
             f"error: {path} holds another network: {len(beyond_head)} entries differ, first {beyond_head[0]}\n"
-            f"  fix:   use the model, norm and image size that it was trained with"
+            f"  fix:   use the model with its options, norm, parametrization and image size that it was trained with"
         )
     module.load_state_dict({**own, **{name: saved[name] for name in saved if name not in differing}})
     kept = f"; the head for {len(module.class_names)} classes starts fresh" if differing else ""

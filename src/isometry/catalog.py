@@ -27,6 +27,7 @@ class Option:
         default: Used where the configuration says `null` (switches only).
         above, minimum, maximum, below: Bounds of a number, or of each number of a list.
         choices: The only allowed texts.
+    nullable: Whether `null` is a value of a group's option, too (the switches' all are).
     """
 
     type: type
@@ -37,6 +38,7 @@ class Option:
     maximum: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    nullable: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ SWITCHES: dict[str, dict[str, Strategy]] = {
         ),
         "rms": Strategy("per sample, divided by its root mean square; not centred", f"{_NORMS}:rms_norm"),
     },
-    "parametrization": {
+    "parametrization": {  # of convolutions and dense layers but the head; recurrent weights stay as they are
         "none": Strategy("weights as they are", f"{_PARAMETRIZATIONS}:none"),
         "weight_norm": Strategy("length and direction apart (Salimans 2016)", f"{_PARAMETRIZATIONS}:weight_norm"),
         "weight_standardization": Strategy(
@@ -145,7 +147,7 @@ SWITCHES: dict[str, dict[str, Strategy]] = {
         ),
         "prelu": Strategy("max(z, slope·z), the slope learned from 0.25", f"{_ACTIVATIONS}:prelu"),
         "elu": Strategy("z, or eᶻ-1 below 0", f"{_ACTIVATIONS}:elu"),
-        "selu": Strategy("scaled elu that keeps mean 0, variance 1", f"{_ACTIVATIONS}:selu"),
+        "selu": Strategy("scaled elu; keeps mean 0, variance 1 with init=lecun_normal", f"{_ACTIVATIONS}:selu"),
         "gelu": Strategy("z·Φ(z), exact", f"{_ACTIVATIONS}:gelu"),
         "silu": Strategy("z·sigmoid(z)", f"{_ACTIVATIONS}:silu"),
     },
@@ -192,7 +194,9 @@ GROUPS: dict[str, dict[str, Strategy]] = {
                 "layers": Option(int, "stacked recurrent layers", minimum=1, maximum=100),
                 "hidden_size": _WIDTH,
                 "sequence": Option(str, "how an image is read", choices=("rows", "pixels", "permuted_pixels")),
-                "forget_bias": Option(float, "of an LSTM's forget gate at the start"),
+                "forget_bias": Option(
+                    float, "of an LSTM's forget gate at the start; null: what init gives", nullable=True
+                ),
                 "chrono": Option(bool, "gate biases for memories up to the sequence's length (Tallec 2018)"),
                 "cell_norm": Option(str, "normalisation within the cell (Ba 2016)", choices=("none", "layer")),
                 "compile": _COMPILE,

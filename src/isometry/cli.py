@@ -20,7 +20,7 @@ USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
 isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
 isometry report RUN                         pictures and report.html of a run, again, from its folder alone
-isometry strategies                         every name there is to choose, its options, and what does not go together
+isometry strategies [FAMILY …]              every name there is to choose, its options, and what does not go together
 
 python train.py --cfg KEY=VALUE …           print the whole configuration, run nothing
 python train.py --help                      this page
@@ -30,16 +30,19 @@ python train.py --help                      this page
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    if not words or {"-h", "--help", "help"} & set(words):
-        print(help_page())
-        return 0 if words else ConfigError.exit_code
     try:
+        if not words or {"-h", "--help", "help"} & set(words):
+            print(help_page(), flush=True)
+            return 0 if words else ConfigError.exit_code
         if words[0] not in COMMANDS:
             raise ConfigError(f"error: unknown command {words[0]}\n  fix:   isometry {' | '.join(COMMANDS)}")
         COMMANDS[words[0]](words[1:])
     except IsometryError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `isometry strategies | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return Interrupted.exit_code
@@ -132,11 +135,12 @@ def report(words: Sequence[str]) -> None:
 
 
 def strategies(words: Sequence[str]) -> None:
-    from .strategies import page
+    from .strategies import FAMILIES, page
 
-    if words:
-        raise ConfigError("error: strategies takes no words\n  fix:   isometry strategies")
-    print(page())
+    foreign = [word for word in words if word not in FAMILIES]
+    if foreign:
+        raise ConfigError(f"error: no family is called {', '.join(foreign)}\n  fix:   {' '.join(FAMILIES)}")
+    print(page(words or tuple(FAMILIES)), flush=True)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

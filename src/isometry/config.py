@@ -181,7 +181,10 @@ def _switch_type(family: str) -> Any:
 def _group_type(family: str) -> Any:
     members = []
     for name, strategy in GROUPS[family].items():
-        fields: Any = {key: (_field(option), ...) for key, option in strategy.options.items()}
+        fields: Any = {
+            key: (_field(option) | None if option.nullable else _field(option), ...)
+            for key, option in strategy.options.items()
+        }
         members.append(Annotated[create_pydantic_model(name, __base__=Section, name=(str, ...), **fields), Tag(name)])
     return Annotated[Union[tuple(members)], _by_name(GROUPS[family])]  # noqa: UP007
 

@@ -41,13 +41,22 @@ def unknown_key(key: str, where: str) -> str:
     return f"error: unknown key {key}\n  where: {where}\n  fix:   {fix}"
 
 
-def unknown_name(family: str, name: str, where: str) -> str:
+# What other libraries and papers call ours.
+ALIASES = {"kaiming": "he", "glorot": "xavier", "rmsnorm": "rms", "swish": "silu", "autoclip": "percentile"}
+
+
+def unknown_name(family: str, name: object, where: str) -> str:
     """For a strategy that does not exist: the closest and all valid ones."""
-    names = list({**SWITCHES, **GROUPS}[family])
-    closest = difflib.get_close_matches(name, names, 1)
+    names, wanted = list({**SWITCHES, **GROUPS}[family]), str(name)
+    for alias, ours in ALIASES.items():
+        wanted = wanted.replace(alias, ours)
+    closest = difflib.get_close_matches(wanted, names, 1)
     hint = f"did you mean {family}={closest[0]}? " if closest else ""
+    if family == "clip" and not closest:
+        hint = "trainer.gradient_clip_val=1.0 clips to a number; "
     own = ", or a callable of yours: module:name" if family in SWITCHES else ""
-    return f"error: {family} = {name} is not known\n  where: {where}\n  fix:   {hint}choices: {', '.join(names)}{own}"
+    choices = f"choices: {', '.join(names)}{own}"
+    return f"error: {family} = {spell(name)} is not known\n  where: {where}\n  fix:   {hint}{choices}"
 
 
 def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given) -> str:
@@ -60,9 +69,11 @@ def explain(problem: ErrorDetails, raw: Mapping[str, Any], given: Given) -> str:
             return unknown_key(key, given.get(key, "configs"))
         case "union_tag_invalid" | "union_tag_not_found":
             name = value.get("name") if isinstance(value, dict) else value
-            return unknown_name(key, str(name), given.get(key, given.get(f"{key}.name", "configs")))
+            return unknown_name(key, name, given.get(key, given.get(f"{key}.name", "configs")))
         case "unused":
-            return message(key, f"{key} = {spell(value)} {problem['msg']}", given, [f"{key}=null"])
+            family, _, option = key.partition(".")
+            users = [f"{family}={name}" for name, strategy in SWITCHES[family].items() if option in strategy.options]
+            return message(key, f"{key} = {spell(value)} {problem['msg']}", given, [f"{key}=null", *users])
         case "not_given":
             return message(key, f"{key} {problem['msg']}", given, [f"{key}=PATH"])
     fixes = EXAMPLES.get(key) or _fixes(key, raw)

@@ -57,6 +57,11 @@ def values(words: Sequence[str]) -> dict[str, Any]:
 def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
     """A stored configuration with a few keys set anew, checked again: `["trainer=cpu", "data.dir=elsewhere"]`."""
     given = values(words)
+    for key in {"experiment", "debug"} & set(given):
+        raise ConfigError(
+            f"error: {key}={given[key]} changes a whole run, and this one is stored with its checkpoint\n"
+            f"  where: {COMMAND_LINE}\n  fix:   give single keys, such as trainer.max_steps=100"
+        )
     changed = OmegaConf.create(dict(raw))
     for key, value in given.items():
         if key in SWITCHES:
@@ -124,11 +129,18 @@ def _check_group(group: str, name: Any, config_dir: Path) -> list[str]:
     if name in names or (name is None and group in ("experiment", "debug")):
         return []
     if group in GROUPS:
-        return [unknown_name(group, str(name), COMMAND_LINE)]
+        return [unknown_name(group, name, COMMAND_LINE)]
     return [
         f"error: {group} = {name} is not known\n  where: {COMMAND_LINE}\n"
         f"  fix:   files in configs/{group}: {', '.join(names)}"
     ]
+
+
+def _who_has(key: str) -> str:
+    """The names of a group that have a key: `model=resnet has it`."""
+    family, _, option = key.partition(".")
+    names = [f"{family}={name}" for name, strategy in GROUPS.get(family, {}).items() if option in strategy.options]
+    return f"{' or '.join(names)} has it" if names else "python train.py --cfg lists the keys there are"
 
 
 def _compose(words: list[str], config_dir: Path) -> dict[str, Any]:
@@ -143,7 +155,7 @@ def _compose(words: list[str], config_dir: Path) -> dict[str, Any]:
         key = foreign[1]
         raise ConfigError(
             f"error: unknown key {key}: the chosen {key.partition('.')[0]} does not have it\n  where: {COMMAND_LINE}\n"
-            f"  fix:   python train.py --cfg with the other words lists the keys there are"
+            f"  fix:   {_who_has(key)}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"error: the configuration does not compose: {error}\n  where: configs") from None

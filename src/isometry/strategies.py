@@ -1,25 +1,30 @@
 """What there is to choose and what does not go together, in words; read from the catalog. Torch-free.
 
-`page()` is what `isometry strategies` prints, `clash_table()` the same table as the README shows it (a test compares).
+`page()` is what `isometry strategies [FAMILY …]` prints, `clash_table()` the table as the README shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .catalog import GROUPS, SWITCHES, Option, Strategy
 from .clashes import CLASHES
 
+FAMILIES = {**SWITCHES, **GROUPS}
 
-def page() -> str:
+
+def page(families: Sequence[str] = tuple(FAMILIES)) -> str:
     """Every family with its names, their options and bounds, and what does not go together."""
     lines: list[str] = []
-    for family, strategies in {**SWITCHES, **GROUPS}.items():
+    for family in families:
+        strategies = FAMILIES[family]
         lines.append(f"{'data.augment' if family == 'augment' else family}=")
         for name, strategy in strategies.items():
             lines += [f"  {name:<30} {strategy.summary}", *_options(family, strategy)]
     lines.append("\nAll of it goes together, but for these:")
     for clash in CLASHES:
+        if not any(choice.key.partition(".")[0] in families for choice in (clash.one, clash.other)):
+            continue
         lines += [f"  {clash.one}  with  {clash.other}", f"      {clash.reason}"]
     return "\n".join(lines)
 

@@ -174,6 +174,12 @@ def test_fifty_sigmoid_layers_leave_1e_minus_36_and_not_0() -> None:
     assert hidden.square().mean() == 0
 
 
+@pytest.mark.parametrize("initialize", [nn.init.eye_, lambda weight: nn.init.constant_(weight, 0.02)])
+def test_theory_speaks_of_random_weights_alone(initialize: Callable[[Tensor], Any]) -> None:
+    net = dense(64, 4, nn.ReLU, initialize)
+    assert probe(net, noise(32, 64), mse).expected_backward_gain is None
+
+
 def test_theory_keeps_silent_where_it_has_nothing_to_say() -> None:
     """A trained BatchNorm, eval mode, an unknown activation, a skip, a dropout: no expectation."""
 

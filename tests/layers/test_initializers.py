@@ -118,6 +118,19 @@ def test_delta_orthogonal_convolutions_keep_every_length(channels: tuple[int, in
     assert not off_middle.any()
 
 
+@pytest.mark.parametrize("name", ["dirac", "delta_orthogonal"])
+@pytest.mark.parametrize("groups", [2, 8])
+def test_each_group_of_a_convolution_is_a_layer_of_its_own(name: str, groups: int) -> None:
+    """Depthwise ones too: every channel keeps its length, where one identity over all of them would silence most."""
+    x = torch.randn(3, 8, 5, 5)
+    for kind in (nn.Conv2d, nn.ConvTranspose2d):
+        layer = kind(8, 8, 3, padding=1, groups=groups)
+        initialize(layer, name, activation="identity", seed=0)
+        torch.testing.assert_close(layer(x).flatten(1).norm(dim=1), x.flatten(1).norm(dim=1))
+        by_group = layer(x).unflatten(1, (groups, -1)).flatten(2).norm(dim=2)
+        torch.testing.assert_close(by_group, x.unflatten(1, (groups, -1)).flatten(2).norm(dim=2))
+
+
 def test_orthogonal_convolutions_do_not_keep_every_length() -> None:
     layer = nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular")
     initialize(layer, "orthogonal", activation="identity", seed=0)
@@ -182,6 +195,18 @@ def test_lsuv_gives_every_layer_unit_variance_on_its_batch() -> None:
     initialize(net, "orthogonal", seed=0)
     net(inputs)
     assert max(abs(variance - 1) for variance in variances) > 0.5  # what it had to do
+
+
+def test_lsuv_scales_a_tied_weight_once() -> None:
+    net = nn.Sequential(nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 5))
+    net[2].weight = net[0].weight
+    variances: list[float] = []
+    inputs = torch.randn(100, 20) * 4
+    initialize(net, "lsuv", seed=0, inputs=inputs)
+    for layer in (net[0], net[4]):
+        layer.register_forward_hook(lambda _module, _inputs, z: variances.append(z.var(correction=0).item()))
+    net(inputs)
+    assert variances == pytest.approx([1.0, 1.0], abs=1e-3)
 
 
 def test_lsuv_needs_a_batch_that_varies() -> None:

@@ -29,7 +29,7 @@ RECURRENT: dict[str, Any] = {
     "layers": 1,
     "hidden_size": 16,
     "sequence": "rows",
-    "forget_bias": 1.0,
+    "forget_bias": None,
     "chrono": False,
     "cell_norm": "none",
 }
@@ -142,6 +142,14 @@ def test_forget_bias_is_what_the_forget_gate_starts_with(forget_bias: float, sha
         assert gate_bias(net, 1).sigmoid() == pytest.approx([share] * 16, abs=1e-3)
         others = gate_bias(net, 0).any() | gate_bias(net, 2).any() | gate_bias(net, 3).any()
         assert bool(others) == (init == "pytorch_default")
+
+
+def test_without_a_forget_bias_the_init_decides_and_torchs_own_start_is_torchs() -> None:
+    net = recurrent((1, 12, 12))
+    initialize(net, "xavier_normal", seed=0)
+    assert torch.equal(gate_bias(net, 1), torch.ones(16))
+    initialize(net, "pytorch_default", seed=0)
+    assert 0 < gate_bias(net, 1).abs().max() <= 2 / 16**0.5  # the sum of two draws of U(±1/√hidden)
 
 
 @pytest.mark.parametrize("cell_norm", ["none", "layer"])

@@ -76,10 +76,20 @@ def _expected(origin: _Origin, layer: nn.Linear) -> tuple[float, float] | None:
     before = origin.call
     if nn.utils.parametrize.is_parametrized(layer):
         return None  # reading its weight can change it: spectral_norm iterates
-    weight_variance = float(tensor_norm(layer.weight.detach())) ** 2 / layer.out_features  # fan_in · mean(w²)
+    weight = layer.weight.detach()
+    if not _is_random(weight):
+        return None
+    weight_variance = float(tensor_norm(weight)) ** 2 / layer.out_features  # fan_in · mean(w²)
     bias_variance = 0.0 if layer.bias is None else float(layer.bias.detach().square().mean())
     q = float(before.norm) ** 2 / before.numel
     return theory.dense_factors(origin.activation, weight_variance, bias_variance, q) if 0 < q < math.inf else None
+
+
+def _is_random(weight: Tensor) -> bool:
+    """Whether weights may pass for independent draws of mean 0: not constant, not mostly zeros as the identity is."""
+    chance = max(0.1, 4 / math.sqrt(weight.numel()))  # how far the mean of independent draws lies off 0, in deviations
+    is_centred = abs(float(weight.mean())) <= chance * float(weight.std(correction=0))
+    return is_centred and 2 * int(weight.count_nonzero()) > weight.numel()
 
 
 def _is_fresh(norm: nn.Module) -> bool:

@@ -114,7 +114,11 @@ def _init_dense(name: str, module: nn.Module, initializer: Initializer, gain: fl
     if getattr(module, "transposed", False):  # transposed convolutions store [in, out/groups, *kernel]
         fan_in, fan_out = fan_out, fan_in
     rng = generator(seed, "init", name)
-    drawn, wanted = _draw(weight.shape, initializer.fill, fan_in, fan_out, gain, rng)
+    shape = torch.Size(
+        [len(weight) // getattr(module, "groups", 1), *weight.shape[1:]]
+    )  # each group is a layer of its own
+    draws = [_draw(shape, initializer.fill, fan_in, fan_out, gain, rng) for _ in range(len(weight) // shape[0])]
+    drawn, wanted = torch.cat([block for block, _ in draws]), draws[0][1]
     _assign(module, drawn)
     yield _record(_path(name, "weight"), initializer.name, drawn, (fan_in, fan_out, gain, wanted))
     if isinstance(bias, Tensor):

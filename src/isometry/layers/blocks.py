@@ -140,7 +140,7 @@ class PreactivationBlock(nn.Module):
 
 
 class FixupBlock(nn.Module):
-    """A residual block without norm that starts as the identity and can be stacked 10,000 times (Zhang 2019).
+    """A residual block without norm that starts as the identity; the paper trains 10,000 layers of them (Zhang 2019).
 
     Scalars do a norm's work, a bias before each convolution and activation and a factor for the branch. With L blocks
     of m = 2 convolutions the first one's weights are multiplied by L^(-1/(2m-2)) = L^(-1/2), the last one's are 0, so

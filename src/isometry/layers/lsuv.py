@@ -30,11 +30,13 @@ def unit_variance_scales(model: nn.Module, layers: dict[str, nn.Module], inputs:
     """
     trial = copy.deepcopy(model)  # a pass moves running statistics
     scales: dict[str, float] = {}
+    owners: dict[int, str] = {}  # of a weight, tied ones included: the layer that is called first scales it
 
     def rescale(name: str, module: nn.Module, _: Any, output: Tensor) -> Tensor:
-        if name not in scales:  # shared layers are scaled where they are called first
-            scales[name] = _scale(name, output)
-        return output * scales[name]
+        owner = owners.setdefault(id(module._parameters.get("weight", module)), name)
+        if owner not in scales:
+            scales[owner] = _scale(owner, output)
+        return output * scales[owner]
 
     hooks: dict[str, Callable[..., Tensor]] = {name: partial(rescale, name) for name in layers}
     for name, hook in hooks.items():

@@ -10,9 +10,9 @@ A dense encoder (where norm and activation have their place, so that they are sw
 layers with a norm after each, and a dense head on the last state. The gates keep their sigmoid and tanh.
 
 What a cell remembers is a matter of how it starts. At bias 0 an LSTM's forget gate is σ(0) = ½: of the cell state 4e-9
-are left after 28 steps; at `forget_bias` 1 it is 1.6e-4. `chrono` (Tallec & Ollivier 2018) draws the bias from
-log U(1, T-1), so that memories last from one step to the whole sequence. The ReLU net `irnn` starts with the identity
-(Le 2015), and `cell_norm` "layer" normalises inside the cell (Ba 2016).
+are left after 28 steps; at 1, which every init but torch's own gives, it is 1.6e-4 (`forget_bias`). `chrono` (Tallec
+& Ollivier 2018) draws the bias from log U(1, T-1), so that memories last from one step to the whole sequence. The ReLU
+net `irnn` starts with the identity (Le 2015), and `cell_norm` "layer" normalises inside the cell (Ba 2016).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RecurrentNet(nn.Module):
     layers: Stacked recurrent layers.
     hidden_size: Units of the encoder and of each layer.
     sequence: "rows", "pixels" or "permuted_pixels".
-    forget_bias: Of an LSTM's forget gate at the start; without effect under `chrono`.
+    forget_bias: Of an LSTM's forget gate at the start; None: what its initialiser gives.
     chrono: Whether biases are drawn for memories up to the length of the sequence (lstm and gru).
     cell_norm: "none", or "layer" for layer normalisation within the cell.
     """
@@ -70,7 +70,7 @@ class RecurrentNet(nn.Module):
         layers: int,
         hidden_size: int,
         sequence: str,
-        forget_bias: float,
+        forget_bias: float | None,
         chrono: bool,
         cell_norm: str,
     ) -> None:
@@ -114,7 +114,7 @@ class RecurrentNet(nn.Module):
                 keep = torch.empty(layer.hidden_size).uniform_(1, max(self.time_steps - 1, 1), generator=rng).log()
                 gates = {1: keep, 0: -keep} if self.cell == "lstm" else {1: keep}
                 changed |= _set_gate_biases(path, layer, gates, "chrono")
-            elif self.cell == "lstm" and hasattr(layer, "hidden_size"):
+            elif self.forget_bias is not None and hasattr(layer, "hidden_size"):
                 gates = {1: torch.tensor(self.forget_bias)}
                 changed |= _set_gate_biases(path, layer, gates, f"zero, forget gate {self.forget_bias:g}")
         return changed

@@ -22,8 +22,8 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 def parameter_groups(named_parameters: NamedParameters, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Three groups: `weights` (two axes or more), `norms_and_biases`, and `scalars`; empty ones are left out.
 
-    Scalars are parameters called `scalar_…`: one number for a whole layer, whose gradient is a sum over all its units
-    and places. They get a tenth of the rate, as in Fixup (Zhang 2019), which does not train at the full one.
+    Scalars are Fixup's, called `scalar_…`: one number for a whole layer, whose gradient is a sum over all its units and
+    places. They get a tenth of the rate (Zhang 2019): at the full one the nets die.
     """
     groups: list[dict[str, Any]] = [
         {"name": "weights", "params": [], "lr": lr, "weight_decay": weight_decay},
