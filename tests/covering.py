@@ -20,7 +20,7 @@ def covering_rows(factors: Mapping[str, Sequence[Any]], clash: Clashes) -> list[
     """
     rng, waiting, rows = random.Random(0), all_pairs(factors, clash), []
     while waiting:
-        row: Row = dict(min(waiting, key=repr))
+        row: Row = dict(min((sorted(pair, key=repr) for pair in waiting), key=repr))
         for key in rng.sample(list(factors), len(factors)):
             if key not in row:
                 allowed = [v for v in factors[key] if not any(clash((key, v), other) for other in row.items())]

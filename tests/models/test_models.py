@@ -181,6 +181,18 @@ def test_irnn_starts_with_the_identity_and_keeps_what_it_has_read() -> None:
     assert states.any()
 
 
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group", "rms"])
+@pytest.mark.parametrize("activation", ["relu", "prelu", "silu"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_recurrent_nets_run_in_bf16_after_every_norm(name: str, norm: str, activation: str) -> None:
+    """A CPU's LSTM refuses float32 inputs under autocast, and some norms answer in float32."""
+    net = build(name, norm=norm, activation=activation)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(torch.randn(6, 1, 12, 12))
+    logits.float().sum().backward()
+    assert logits.isfinite().all()
+
+
 def recurrent(image_shape: tuple[int, int, int], **options: Any) -> RecurrentNet:
     return RecurrentNet(image_shape, 4, switch("norm", "none"), switch("activation", "relu"), **RECURRENT | options)
 

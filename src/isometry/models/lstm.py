@@ -92,9 +92,11 @@ class RecurrentNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, C, H, W] -> [B, K]`."""
-        states = self.encoder_activation(_over_features(self.encoder_norm, self.encoder(self._sequence(images))))
+        encoded = self.encoder(self._sequence(images))
+        states = self.encoder_activation(_over_features(self.encoder_norm, encoded))
         for recurrence, norm in zip(self.recurrences, self.norms, strict=True):
-            states = _over_features(norm, recurrence(states)[0])
+            # Norms answer in float32 under bf16 autocast, and a CPU's LSTM takes no float32 there.
+            states = _over_features(norm, recurrence(states.to(encoded.dtype))[0])
         logits: Tensor = self.head(states[:, -1])
         return logits
 
