@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
@@ -248,7 +247,9 @@ def _wrap(
 
 def _compile(net: nn.Module) -> None:
     """In place: the names of the weights, and so the checkpoints, stay as they are."""
-    torch._dynamo.config.allow_rnn = True  # else a recurrent layer breaks the graph
+    from torch._dynamo import config as dynamo  # only this needs it
+
+    dynamo.allow_rnn = True  # else a recurrent layer breaks the graph
     net.compile()
 
 

@@ -120,13 +120,13 @@ CLASHES: tuple[Clash, ...] = (
     Clash(
         Choice("clip", ("agc",)),
         _STARTS_AT_ZERO,
-        "agc lets what starts at 0 move by 1e-5 times the rate: the branch would stay silent",
+        "agc cuts the gradient of what is 0 to 1e-3 of its factor: the branch would stay silent",
         ("clip=percentile", "clip=none"),
     ),
     Clash(
         Choice("clip", ("agc",)),
         _ZERO_GAMMA,
-        "agc lets what starts at 0 move by 1e-5 times the rate: the branch would stay silent",
+        "agc cuts the gradient of what is 0 to 1e-3 of its factor: the branch would stay silent",
         ("clip=percentile", "clip=none", "model.zero_gamma=false"),
     ),
     Clash(

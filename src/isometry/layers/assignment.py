@@ -89,9 +89,7 @@ def initialize_parameters(
             notes |= {_path(name, own): note for own, note in own_notes.items()}
     if initializer.uses_data and inputs is not None:
         notes |= _rescale(model, inputs)
-    return [
-        _noted(record, notes[record.parameter], model) if record.parameter in notes else record for record in records
-    ]
+    return [_noted(record, notes.get(record.parameter), model) for record in records]
 
 
 def fans(weight: Tensor) -> tuple[float, float]:
@@ -110,14 +108,13 @@ def _init_dense(name: str, module: nn.Module, initializer: Initializer, gain: fl
     assert isinstance(weight, Tensor)
     assert initializer.fill
     fan_in, fan_out = fans(weight)
-    fan_out /= getattr(module, "groups", 1)  # the first axis runs over all groups, the second within one
+    groups = int(getattr(module, "groups", 1))
+    fan_out /= groups  # the first axis runs over all groups, the second within one
     if getattr(module, "transposed", False):  # transposed convolutions store [in, out/groups, *kernel]
         fan_in, fan_out = fan_out, fan_in
     rng = generator(seed, "init", name)
-    shape = torch.Size(
-        [len(weight) // getattr(module, "groups", 1), *weight.shape[1:]]
-    )  # each group is a layer of its own
-    draws = [_draw(shape, initializer.fill, fan_in, fan_out, gain, rng) for _ in range(len(weight) // shape[0])]
+    shapes = [block.shape for block in weight.chunk(groups)]  # each group is a layer of its own
+    draws = [_draw(shape, initializer.fill, fan_in, fan_out, gain, rng) for shape in shapes]
     drawn, wanted = torch.cat([block for block, _ in draws]), draws[0][1]
     _assign(module, drawn)
     yield _record(_path(name, "weight"), initializer.name, drawn, (fan_in, fan_out, gain, wanted))
