@@ -32,6 +32,9 @@ class Call:
     saturated: Tensor | None = None
     silent: Tensor | None = None
     expected: tuple[float, float] | None = None  # backward and forward, to the next layer
+    weight_spread: Tensor | float | None = None
+    unit_sum: Tensor | float | None = None
+    subnormal: Tensor | None = None
 
 
 def row(calls: list[Call], scale: float) -> LayerProfile:
@@ -51,7 +54,18 @@ def row(calls: list[Call], scale: float) -> LayerProfile:
         saturated=None if first.saturated is None else float(first.saturated),
         expected_backward=expected[0],
         expected_forward=expected[1],
+        kind=type(first.module).__name__,
+        samples=first.samples,
+        activation=None if first.activation is None else type(first.activation).__name__.lower(),
+        weight_spread=_number(first.weight_spread),
+        unit_sum=_number(first.unit_sum),
+        subnormal=_number(first.subnormal),
+        detached=not gradients and any(call.hooked for call in calls),
     )
+
+
+def _number(value: Tensor | float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _pooled(norms: Sequence[Tensor | float], numel: int) -> float:

@@ -24,6 +24,9 @@ from .recorder import Recorder
 from .unchanged import unchanged
 
 
+_OF_THE_INPUT = ("input_mean", "input_std", "input_largest", "batch_norm_samples")  # seen where the first layer is
+
+
 def compiled_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """(path, module) of the outermost compiled modules: `torch.compile(module)` and `module.compile()` alike."""
     outermost: list[str] = []
@@ -123,6 +126,7 @@ def join(profile: Profile, replays: Sequence[Replay], scale: float, precision: A
             layers=tuple(sorted(rows, key=lambda row: row.depth)),
             times=(*profile.times, *inner.times),
             unseen={**profile.unseen, **inner.unseen},
+            **{name: getattr(inner, name) for name in _OF_THE_INPUT if getattr(profile, name) is None},
         )
         shift += inside
     return profile

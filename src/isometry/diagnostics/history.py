@@ -59,6 +59,8 @@ class GradientRecord:
         skipped: Steps since the last record that the loss scaler skipped for an overflow.
         scale: The loss scale, under fp16.
         monitor_ms: Time the monitor took for a step, mean since the last record.
+        losses: Of each step in `totals`: what was differentiated for it, without the scale; NaN where that is unknown.
+        lr: The largest learning rate among the optimizer's groups.
     """
 
     step: int
@@ -73,6 +75,8 @@ class GradientRecord:
     skipped: int = 0
     scale: float | None = None
     monitor_ms: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    lr: float | None = None
 
     @property
     def clip_coefficient(self) -> float:

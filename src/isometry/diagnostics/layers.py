@@ -59,6 +59,7 @@ class Layout:
         self.layers = {module: ".".join(filter(None, (path, name))) for name, module in named if module not in hidden}
         has_dense_chains = sum(isinstance(layer, nn.Linear) for layer in self.layers) > 1  # where BatchNorms matter
         kinds = (_BatchNorm, *ACTIVATIONS) if has_dense_chains else ACTIVATIONS
+        self.batch_norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.others = [module for module in model.modules() if isinstance(module, kinds) and module not in hidden]
 
 

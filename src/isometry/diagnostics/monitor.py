@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,13 +32,9 @@ from torch.optim import Optimizer
 from ..jsonl import open_to_append
 from . import metrics
 from .clipping import AfterClipping, clips_itself, trainer_clipping
-from .compiled import Replay, compiled_modules, join
-from .history import History, NonFiniteRecord, Record, UnitsRecord, encode
-from .layers import Layout, plain_path
+from .history import History, NonFiniteRecord, Record, encode
 from .nonfinite import Source, describe, find_source, first_parameter, keep, noticed_late
-from .profile import Profile
-from .recorder import Recorder
-from .units import UnitWatch
+from .ride import Ride, TrainingLayout, Watch
 from .window import Window
 
 log = logging.getLogger("isometry")
@@ -77,8 +73,8 @@ class GradientMonitor(Callback):
         self.layer_series = layer_series
         self.history = History()
         self._handles: list[Any] = []
-        self._ride: _Ride | None = None
-        self._watch: _Watch | None = None
+        self._ride: Ride | None = None
+        self._watch: Watch | None = None
         self._after_clipping: AfterClipping | None = None
         self._file: TextIO | None = None
         self._begin()
@@ -90,7 +86,7 @@ class GradientMonitor(Callback):
         self._is_due = False  # whether the steps of this batch are logged
         self._probed_step = -1
         self._batch_step = 0  # before the last batch
-        self._layout: _Layout | None = None
+        self._layout: TrainingLayout | None = None
         self._batch: tuple[Any, int, Tensor] | None = None  # the batch, its index, the random state before it
         self._loss: Tensor | None = None  # of the coming step, summed over accumulated batches
         self._suspect: tuple[Any, int, Tensor] | None = None  # the first of these batches whose loss is not finite
@@ -129,13 +125,15 @@ class GradientMonitor(Callback):
             self._batch = (batch, batch_idx, torch.get_rng_state())
             if self._is_due and step != self._probed_step:
                 self._probed_step = step  # once, though gradients may be accumulated over several batches
-                self._layout = self._layout or _Layout(pl_module)
-                self._ride = _Ride(self._layout, step, _scale(trainer), units=self._watch is None)
+                self._layout = self._layout or TrainingLayout(pl_module)
+                self._ride = Ride(self._layout, step, _scale(trainer), units=self._watch is None)
             if self._watch:
                 self._watch.attach()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        if self._ride and self._ride.loss is None:
+            self._ride.loss = loss.detach()
         if self._suspect is None and loss.device.type == "cpu" and not _is_finite(loss):
             self._suspect = self._batch
 
@@ -152,8 +150,10 @@ class GradientMonitor(Callback):
             unscales_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
             is_hooked = pl_module.automatic_optimization and clips_itself(pl_module)
             step, clipping, scale = trainer.global_step, trainer_clipping(trainer), _scale(trainer)
-            total = window.measure(owned, step, None if is_hooked else clipping, scale, is_scaled=unscales_itself)
             loss, self._loss = self._loss, None
+            if self._is_due:
+                window.lr = max(float(group["lr"]) for group in optimizer.param_groups)
+            total = window.measure(owned, step, loss, None if is_hooked else clipping, scale, unscales_itself)
             suspect, self._suspect = self._suspect or self._batch, None
             if total is None:
                 return  # no gradient: training_step returned None
@@ -233,7 +233,7 @@ class GradientMonitor(Callback):
         self._seconds += ride.recorder.seconds
         self._keep(trainer, profile)
         if self._watch is None:
-            self._watch = _Watch(ride.recorder.watch(), profile.step)
+            self._watch = Watch(ride.recorder.watch(), profile.step)
 
     def _locate(self, trainer: Trainer, pl_module: LightningModule, suspect: tuple[Any, int, Tensor] | None) -> None:
         assert suspect is not None
@@ -271,54 +271,6 @@ class GradientMonitor(Callback):
             yield
         finally:
             self._seconds += time.perf_counter() - started
-
-
-class _Layout(Layout):
-    """Of a module in training, with its compiled parts set aside."""
-
-    def __init__(self, pl_module: LightningModule) -> None:
-        self.compiled = [(plain_path(path), module) for path, module in compiled_modules(pl_module)]
-        if pl_module._compiler_ctx is not None:  # fit(torch.compile(module)): training_step is one graph
-            self.compiled = [("", pl_module)]
-        super().__init__(pl_module, without=[module for _, module in self.compiled])
-
-
-class _Ride:
-    """A probe on one real training step; compiled modules are replayed after it."""
-
-    def __init__(self, layout: _Layout, step: int, scale: Tensor | None, *, units: bool) -> None:
-        self.step, self.scale = step, scale
-        self.recorder = Recorder(layout, units=units)
-        self.replays = [Replay(path, module, self.recorder) for path, module in layout.compiled]
-        self.recorder.attach()
-        for replay in self.replays:
-            replay.attach()
-
-    def detach(self) -> None:
-        self.recorder.detach()
-        for replay in self.replays:
-            replay.detach()
-
-    def end(self, precision: AbstractContextManager[Any]) -> Profile:
-        self.detach()
-        scale = 1.0 if self.scale is None else float(self.scale)
-        return join(self.recorder.profile(self.step, scale), self.replays, scale, precision)
-
-
-class _Watch:
-    """The units that were silent on a probed step, over the batches that follow."""
-
-    def __init__(self, units: UnitWatch, step: int) -> None:
-        self.units, self.step = units, step
-
-    def attach(self) -> None:
-        self.units.attach()
-
-    def detach(self) -> None:
-        self.units.detach()
-
-    def record(self, until: int) -> UnitsRecord:
-        return UnitsRecord(self.step, until, self.units.samples, self.units.dead())
 
 
 def _scaler(trainer: Trainer) -> Any:

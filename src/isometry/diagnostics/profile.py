@@ -35,6 +35,16 @@ class LayerProfile:
             saturation or was not seen.
         expected_backward: What theory gives for RMS ∂L/∂z here over that of the next layer; None: no closed form.
         expected_forward: The same for RMS z of the next layer over that of this one.
+        kind: Class of the layer: `Linear`, `Conv2d`, `LSTM` …
+        samples: Size of z's batch axis.
+        activation: Class of the activation module that follows, in lower case; None where none was seen.
+        weight_spread: RMS(w - mean over units)/RMS(w) of its first 8 units: near 1 for random weights, 0 where all
+            units are equal or all weights zero; None where there is nothing to compare.
+        unit_sum: RMS over samples of Σ_k ∂L/∂z_k, over what independent gradients would give. Taken at the layer next
+            to the loss alone; 0 behind a softmax, which does not change when all its inputs are shifted.
+        subnormal: Share of the nonzero elements of ∂L/∂z below float16's smallest normal number, 6.1e-5, where the next
+            ones are lost to zero; None for other types.
+        detached: Whether z could have passed a gradient on and none came back.
     """
 
     name: str
@@ -48,6 +58,13 @@ class LayerProfile:
     saturated: float | None = None
     expected_backward: float | None = None
     expected_forward: float | None = None
+    kind: str = ""
+    samples: int = 0
+    activation: str | None = None
+    weight_spread: float | None = None
+    unit_sum: float | None = None
+    subnormal: float | None = None
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,9 @@ class Profile:
         times: One for each recurrent layer and direction.
         unseen: Paths of weight layers that did not run as modules, or of which something stays hidden, with the reason.
         jacobian: Mean squared singular value of the input-output Jacobian, where it was asked for.
+        loss: Of this pass, as it was differentiated: divided by the batches over which gradients are accumulated.
+        input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
+        batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """
 
     step: int
@@ -104,6 +124,11 @@ class Profile:
     times: tuple[TimeProfile, ...] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
     jacobian: float | None = None
+    loss: float | None = None
+    input_mean: float | None = None
+    input_std: float | None = None
+    input_largest: float | None = None
+    batch_norm_samples: int | None = None
 
     @cached_property
     def backward(self) -> Fit | None:

@@ -23,10 +23,11 @@ from .depth import GraphDepth
 from .hooks import Hook
 from .layers import Layout
 from .profile import Profile, TimeProfile
-from .statistics import silent_units, tensor_norm
+from .statistics import silent_units, subnormal_share, tensor_norm, unit_spread, unit_sum
 from .units import Site, UnitWatch
 
 MEAN_SAMPLES = 8  # the mean of z is taken over so many: a whole pass over z is 1 % of a CNN's step
+SPREAD_UNITS = 8  # so many units of a layer are compared with each other: equal ones are equal from the first on
 MANY_CALLS = 8  # a layer called more often in one pass is a loop over time: one row, and a profile over its calls
 
 
@@ -40,10 +41,13 @@ class Recorder:
 
     def __init__(self, layout: Layout, *, units: bool = True) -> None:
         self.layers, self.others, self.units = layout.layers, layout.others, units
+        self.batch_norms = layout.batch_norms
         self.calls: list[Call] = []
         self.sites: dict[Site, Call] = {}
         self.unseen: dict[str, str] = {}
         self.seconds = 0.0  # spent in the hooks
+        self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
+        self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
         self._runs: list[recurrence.Run] = []
         self._numbers: Counter[nn.Module] = Counter()
         self._chain = Chain()
@@ -87,6 +91,8 @@ class Recorder:
             return
         call = self._measure(name, module, z)
         if inputs and isinstance(inputs[0], Tensor):
+            if not self.calls:
+                self._measure_inputs(inputs[0].detach())
             self._link(call, inputs[0])
         if inputs and isinstance(module, nn.RNNBase):
             self._watch_time(call, inputs, output)
@@ -108,16 +114,28 @@ class Recorder:
             norm=(norm := tensor_norm(values)),
             mean=values[:MEAN_SAMPLES].mean(dtype=torch.float32),
             nonfinite=nonfinite(values, norm),
+            weight_spread=_weight_spread(module),
         )
         if z.requires_grad:
             self._watch_gradient(call, z)
         return call
 
+    def _measure_inputs(self, inputs: Tensor) -> None:
+        if inputs.is_floating_point() and inputs.numel():
+            values = inputs.float()
+            self._inputs = [values.mean(), values.std(correction=0), values.abs().amax()]
+
     def _watch_gradient(self, call: Call, z: Tensor) -> None:
         def on_gradient(gradient: Tensor | None) -> None:
             if gradient is not None and self._handles:  # None: of several outputs, one that is not used
-                call.gradient_norm = tensor_norm(gradient.detach())  # of the last pass: a penalty's may come before
-                call.gradient_nonfinite = nonfinite(gradient.detach(), call.gradient_norm)
+                values = gradient.detach()
+                call.gradient_norm = tensor_norm(values)  # of the last pass: a penalty's may come before
+                call.gradient_nonfinite = nonfinite(values, call.gradient_norm)
+                if values.dtype == torch.float16:
+                    call.subnormal = subnormal_share(values)
+                if self._is_at_loss:
+                    self._is_at_loss = False
+                    call.unit_sum = unit_sum(values, layers.unit_axis(call.module), call.gradient_norm)
 
         z.register_hook(self._timed(on_gradient))
         call.hooked = True
@@ -183,7 +201,18 @@ class Recorder:
                 rows += [row([call], scale) for call in calls]
         times += [TimeProfile(name, norms) for name, norms in self._over_time(scale)]
         silent = {name: "it was not called as a module" for m, name in self.layers.items() if m not in self._numbers}
-        return Profile(step, tuple(sorted(rows, key=lambda each: each.depth)), tuple(times), silent | self.unseen)
+        mean, std, largest = torch.stack(self._inputs).tolist() if self._inputs else (None, None, None)
+        normalises = any(norm.training for norm in self.batch_norms)
+        return Profile(
+            step,
+            tuple(sorted(rows, key=lambda each: each.depth)),
+            tuple(times),
+            silent | self.unseen,
+            input_mean=mean,
+            input_std=std,
+            input_largest=largest,
+            batch_norm_samples=min((call.samples for call in self.calls), default=None) if normalises else None,
+        )
 
     def _over_time(self, scale: float) -> Iterator[tuple[str, tuple[float, ...]]]:
         """‖∂L/∂h_t‖ of each recurrent layer by name; many short runs of one, as decoders make them, are joined."""
@@ -206,6 +235,16 @@ class Recorder:
         samples = max((call.samples for call in self.sites.values()), default=0)
         silent = {site: (call.name, call.silent) for site, call in self.sites.items() if call.silent is not None}
         return UnitWatch(silent, samples)
+
+
+def _weight_spread(layer: nn.Module) -> Tensor | float | None:
+    """Of the first units of a layer with a plain weight; a table's rows are no units, they need not differ."""
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) or nn.utils.parametrize.is_parametrized(layer):
+        return None
+    weight = next((each for each in layer.parameters(recurse=False) if each.dim() >= 2), None)
+    if weight is None or isinstance(weight, nn.parameter.UninitializedParameter) or len(weight) < 2:
+        return None
+    return unit_spread(weight.detach()[:SPREAD_UNITS])
 
 
 def _first_tensor(output: Any) -> Tensor | None:

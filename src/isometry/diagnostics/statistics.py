@@ -109,6 +109,30 @@ def silent_units(activations: Tensor, axis: int, nonnegative: bool) -> Tensor:
     return activations.abs().amax(dim=others) == 0  # a seventh of the time of torch's infinity norm
 
 
+def unit_spread(weight: Tensor) -> Tensor | float:
+    """RMS(w - mean over units)/RMS(w), units along the first axis; 0 where all are equal, also where all are zero."""
+    size = tensor_norm(weight)
+    spread = tensor_norm(weight - weight.mean(dim=0, keepdim=True))
+    return spread / size if isinstance(size, Tensor) else (spread / size if size else 0.0)
+
+
+def unit_sum(gradient: Tensor, axis: int, norm: Tensor | float) -> Tensor | float | None:
+    """RMS of Σ_k g_k over √K·RMS(g), K being the size of `axis`: 1 for independent elements, 0 where they cancel out.
+
+    None for a single unit.
+    """
+    if gradient.dim() < 2 or gradient.shape[axis] < 2:
+        return None
+    total = tensor_norm(gradient.float().sum(dim=axis))
+    return total / norm if isinstance(norm, Tensor) else (total / norm if norm else None)
+
+
+def subnormal_share(values: Tensor) -> Tensor:
+    """Share of the nonzero elements that are below the smallest normal number of their type."""
+    small = (values != 0) & (values.abs() < torch.finfo(values.dtype).smallest_normal)
+    return small.sum() / values.count_nonzero().clamp(min=1)
+
+
 def stored(tensor: Tensor) -> Tensor:
     """The values a tensor holds: of a sparse one those that are stored, each place once."""
     return tensor.coalesce().values() if tensor.is_sparse else tensor

@@ -46,6 +46,8 @@ class Window:
         self.is_open = False  # between measure and close
         self._totals: list[Tensor] = []
         self._clipped: list[Tensor] = []  # the total itself where nothing clips
+        self._losses: list[Tensor] = []
+        self.lr = 0.0  # of the coming step
         self._is_clipping = False
         self._owned: Sequence[nn.Parameter] = ()
         self._coming: tuple[list[nn.Parameter], list[Tensor], Tensor] = ([], [], torch.empty(0))
@@ -65,6 +67,7 @@ class Window:
         self,
         owned: Sequence[nn.Parameter],
         step: int,
+        loss: Tensor | None,
         clipping: Clipping | None,
         scale: Tensor | None,
         is_scaled: bool,
@@ -74,6 +77,7 @@ class Window:
         Args:
             owned: The optimizer's parameters; those with a gradient are measured.
             step: Optimizer steps done before.
+            loss: What was differentiated, times the scale; None: unknown.
             clipping: What the Trainer will do; None: nothing.
             scale: Of the loss, no axes; None: there is no scaler.
             is_scaled: Whether the gradients still are.
@@ -86,6 +90,7 @@ class Window:
         norms = tensor_norms(gradients)
         total = combine_norms(norms)
         self._totals.append(total)
+        self._losses.append(torch.full_like(total, math.nan) if loss is None else self._unscaled(loss.sum().to(total)))
         self._clipped.append(total)
         if clipping is not None:
             self._is_clipping = True
@@ -105,6 +110,9 @@ class Window:
         if self._scale is None or not self._is_scaled:
             return gradients
         return [gradient / self._scale for gradient in gradients]
+
+    def _unscaled(self, loss: Tensor) -> Tensor:
+        return loss if self._scale is None else loss / self._scale
 
     def take(self, bins: bool) -> None:
         """Make the coming step a logged one, `bins` with histograms."""
@@ -139,13 +147,13 @@ class Window:
         moved = logged.moved if logged.moved is not None else torch.full_like(logged.norms, math.nan)
         columns = (logged.norms, moved, logged.weight_norms, logged.zeros, *logged.nonfinite.T)
         scales: list[Tensor] = [] if self._scale is None else [self._scale]
-        on_host = _on_host([*self._totals, *self._clipped, *columns, *logged.histograms, *scales])
-        before, after = ([next(on_host)[0] for _ in self._totals] for _ in range(2))
+        on_host = _on_host([*self._totals, *self._clipped, *self._losses, *columns, *logged.histograms, *scales])
+        before, after, losses = ([next(on_host)[0] for _ in self._totals] for _ in range(3))
         rows = list(zip(*[next(on_host) for _ in columns], strict=True))
         bins = [next(on_host) for _ in logged.histograms]
         changed = sum(abs(new / old - 1) > 1e-6 for old, new in zip(before, after, strict=True) if old)
         is_clipping = self._is_clipping
-        self._totals, self._clipped, self._is_clipping = [], [], False
+        self._totals, self._clipped, self._losses, self._is_clipping = [], [], [], False
         members, frozen, unused = self._layers(module, logged.parameters)
         sizes = [parameter.numel() for parameter in logged.parameters]
         return GradientRecord(
@@ -164,6 +172,8 @@ class Window:
             skipped=sum(not math.isfinite(total) for total in before) if scales else 0,  # what a scaler does with them
             scale=next(on_host)[0] if scales else None,
             monitor_ms=monitor_ms,
+            losses=losses,
+            lr=self.lr,
         )
 
     def _layers(
