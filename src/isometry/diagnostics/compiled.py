@@ -23,7 +23,6 @@ from .profile import Profile
 from .recorder import Recorder
 from .unchanged import unchanged
 
-
 _OF_THE_INPUT = ("input_mean", "input_std", "input_largest", "batch_norm_samples")  # seen where the first layer is
 
 
