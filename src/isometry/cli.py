@@ -1,7 +1,8 @@
 """The command line: parse, call, turn errors into exit codes. Nothing heavy is imported before the words are checked.
 
 Exit codes: 0 done, 1 unexpected, 2 config or usage, 3 data, 4 checkpoint or run state, 5 numerical, 6 resources,
-130 interrupted, 143 terminated (see `errors.py`).
+7 distributed,
+8 critical finding where asked to be strict, 130 interrupted, 143 terminated (see `errors.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
 from .config import Config
-from .errors import CheckpointError, ConfigError, Interrupted, IsometryError
+from .errors import CheckpointError, ConfigError, CriticalFinding, Interrupted, IsometryError
 from .validation import differing_identity
 
 USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
+isometry diagnose KEY=VALUE …               what is wrong with this training, and which change cures it: tried
 isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
 isometry report RUN                         pictures and report.html of a run, again, from its folder alone
 isometry strategies [FAMILY …]              every name there is to choose, its options, and what does not go together
@@ -74,6 +76,8 @@ def train(words: Sequence[str]) -> None:
     summary = run.train(config, words)
     run.say("result", f"test accuracy {summary['test/acc']:.2%} in {summary['duration_s']:.0f} s")
     run.say("folder", str(summary["folder"]))
+    if config.diagnose.strict and summary["verdict"].startswith("critical"):
+        raise CriticalFinding(f"error: {summary['verdict']}, and diagnose.strict is set")
 
 
 def _continued(words: Sequence[str]) -> Config | None:
@@ -123,6 +127,15 @@ def evaluate(words: Sequence[str]) -> None:
     run.evaluate(config, str(place))
 
 
+def diagnose(words: Sequence[str]) -> None:
+    from .overrides import read
+
+    config = read(words)
+    from . import checkup
+
+    checkup.checkup(config)
+
+
 def report(words: Sequence[str]) -> None:
     from pathlib import Path
 
@@ -145,6 +158,7 @@ def strategies(words: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
+    "diagnose": diagnose,
     "evaluate": evaluate,
     "report": report,
     "strategies": strategies,

@@ -136,6 +136,12 @@ class MonitorConfig(Section):
     every_n_steps: Annotated[int, Field(ge=1)]
     histograms: bool
     layer_series: bool
+    on_critical: Annotated[str, one_of("report", "stop")]
+
+
+class DiagnoseConfig(Section):
+    strict: bool
+    seconds: Annotated[float, Field(gt=0)]
 
 
 class EarlyStoppingConfig(Section):
@@ -227,6 +233,7 @@ class Config(Section):
     wandb: WandbConfig
     trainer: TrainerConfig
     monitor: MonitorConfig
+    diagnose: DiagnoseConfig
     early_stopping: EarlyStoppingConfig
     threads: Annotated[int, Field(ge=1)] | None
 
@@ -248,7 +255,7 @@ def expand_switches(raw: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def known_keys() -> frozenset[str]:
     """Every key that can be set on a command line, dotted."""
-    return frozenset({*_keys_of_config(), *GROUPS.keys() - {"augment"}, "experiment", "debug"})
+    return frozenset({*_keys_of_config(), *GROUPS.keys() - {"augment"}, "experiment", "fault", "debug"})
 
 
 def _keys_of_config() -> Iterator[str]:

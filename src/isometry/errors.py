@@ -41,6 +41,12 @@ class ResourceError(IsometryError):
     exit_code = 6
 
 
+class CriticalFinding(IsometryError):  # noqa: N818 (what the run was asked to report)
+    """A run that is diagnosed as broken, where `diagnose.strict` asks to say so."""
+
+    exit_code = 8
+
+
 class Terminated(IsometryError):  # noqa: N818 (an event, not a fault)
     """SIGTERM; the message says from which checkpoint to go on."""
 

@@ -57,7 +57,7 @@ def values(words: Sequence[str]) -> dict[str, Any]:
 def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
     """A stored configuration with a few keys set anew, checked again: `["trainer=cpu", "data.dir=elsewhere"]`."""
     given = values(words)
-    for key in {"experiment", "debug"} & set(given):
+    for key in {"experiment", "fault", "debug"} & set(given):
         raise ConfigError(
             f"error: {key}={given[key]} changes a whole run, and this one is stored with its checkpoint\n"
             f"  where: {COMMAND_LINE}\n  fix:   give single keys, such as trainer.max_steps=100"
@@ -126,7 +126,7 @@ def _check_keys(overrides: Sequence[Override], config_dir: Path) -> None:
 
 def _check_group(group: str, name: Any, config_dir: Path) -> list[str]:
     names = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-    if name in names or (name is None and group in ("experiment", "debug")):
+    if name in names or (name is None and group in ("experiment", "fault", "debug")):
         return []
     if group in GROUPS:
         return [unknown_name(group, name, COMMAND_LINE)]

@@ -31,7 +31,7 @@ from .reports import plots, report, terminal
 from .reports.wandb_panels import native_charts
 from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerprint, read_checkpoint
 from .training.classifier import Classifier
-from .training.guard import guarded
+from .training.guard import Guard, guarded
 from .training.journal import Journal
 from .training.loggers import csv_logger, finish_wandb, log_results, wandb_logger
 from .training.progress import TrainingProgress
@@ -92,10 +92,12 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
         folder / "gradients.jsonl",
         histograms=config.monitor.histograms,
         layer_series=config.monitor.layer_series,
+        settings=config.model_dump(),
     )
     exit_code = 1
     try:
         summary = _fit_and_test(folder, config, module, data, steps, loggers, monitor, ckpt_path)
+        summary |= {"verdict": monitor.diagnosis.verdict, "findings": _findings(monitor)}
         summary["duration_s"] = round(time.monotonic() - started, 1)
         if is_first_process():
             (folder / "summary.json").write_text(json.dumps(summary, indent=1))
@@ -108,6 +110,8 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
         exit_code = error.exit_code
         raise
     finally:
+        if is_first_process():
+            (folder / "diagnosis.json").write_text(json.dumps(monitor.diagnosis.as_dict(), indent=1))
         if wandb_log:
             finish_wandb(wandb_log, exit_code)
     return summary
@@ -124,7 +128,8 @@ def _fit_and_test(
     ckpt_path: Path | None,
 ) -> dict[str, Any]:
     progress = TrainingProgress(steps, config.trainer.log_every_n_steps, remark=lambda: _flow(monitor))
-    callbacks: list[Callback] = [monitor] if config.monitor.enabled else []
+    guard = Guard(lambda: monitor.diagnosis, stops=config.monitor.on_critical == "stop")
+    callbacks: list[Callback] = [monitor, guard] if config.monitor.enabled else []
     trainer = build.trainer(config, folder, loggers, [*callbacks, progress])
     resume = str(ckpt_path) if ckpt_path else None
     guarded(trainer, folder, lambda: trainer.fit(module, datamodule=data, ckpt_path=resume))
@@ -138,6 +143,7 @@ def _fit_and_test(
     if is_first_process():
         _draw(folder, module, data, confusion)
         print(terminal.layer_table(monitor.history))
+        print("\n".join(terminal.findings_lines(monitor.diagnosis)))
         if config.trainer.profiler:
             say("profile", str(folder / "fit-profile.txt"))
     return {
@@ -282,6 +288,11 @@ def _draw(folder: Path, module: Classifier, data: ImageDataModule, confusion: An
         plots.sample_predictions(images.numpy(), labels, probabilities, module.class_names, folder / "predictions.png")
     except Exception as error:  # a class name can hold what matplotlib takes for mathematics
         say("pictures", f"not all could be drawn: {error}")
+
+
+def _findings(monitor: GradientMonitor) -> list[dict[str, Any]]:
+    """For the summary: which rules hold, how bad and since when; `diagnosis.json` says the rest."""
+    return [{"rule": each.rule, "severity": each.severity, "since": each.since} for each in monitor.diagnosis.findings]
 
 
 def _git_commit() -> str | None:

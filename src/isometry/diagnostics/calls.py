@@ -34,6 +34,7 @@ class Call:
     expected: tuple[float, float] | None = None  # backward and forward, to the next layer
     weight_spread: Tensor | float | None = None
     unit_sum: Tensor | float | None = None
+    unit_zeros: Tensor | None = None
     subnormal: Tensor | None = None
 
 
@@ -59,6 +60,7 @@ def row(calls: list[Call], scale: float) -> LayerProfile:
         activation=None if first.activation is None else type(first.activation).__name__.lower(),
         weight_spread=_number(first.weight_spread),
         unit_sum=_number(first.unit_sum),
+        unit_zeros=_number(first.unit_zeros),
         subnormal=_number(first.subnormal),
         detached=not gradients and any(call.hooked for call in calls),
     )

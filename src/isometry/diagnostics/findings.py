@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .profile import Profile
+
 WARNING, CRITICAL = "warning", "critical"
+LAST = 5  # steps whose median loss stands for the end of a trial
+CLEARLY = 0.05  # share by which a loss has to be lower to count as lower
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Finding:
     severity: str
     explanation: str
     layers: tuple[str, ...] = ()
-    evidence: Mapping[str, float] = ()  # type: ignore[assignment]
+    evidence: Mapping[str, float] = field(default_factory=dict)
     remedies: tuple[Remedy, ...] = ()
     since: int = 0
 
@@ -71,3 +76,57 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"verdict": self.verdict, "healthy": self.healthy, "findings": [asdict(each) for each in self.findings]}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One short training.
+
+    Args:
+        overrides: What was changed; empty for the training as it was.
+        profile: Of the first step.
+        losses: Of each step.
+        diagnosis: What the rules say of it.
+    """
+
+    overrides: tuple[str, ...]
+    profile: Profile | None
+    losses: list[float] = field(default_factory=list)
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+
+    @property
+    def gain(self) -> float | None:
+        """Factor per layer of ∂L/∂z before the first step."""
+        return self.profile.backward_gain if self.profile else None
+
+    @property
+    def last_loss(self) -> float:
+        """The median of the last steps; infinite where the loss was no number."""
+        values = [loss if loss == loss else float("inf") for loss in self.losses[-LAST:]]
+        return statistics.median(values) if values else float("inf")
+
+    def verdict(self, before: Trial) -> str:
+        """What the change did, against the training as it was."""
+        is_lower = self.last_loss < before.last_loss * (1 - CLEARLY)
+        rules = {finding.rule for finding in self.diagnosis.findings}
+        is_clear = not any(finding.rule in rules for finding in before.diagnosis.findings)
+        if is_lower:
+            return "cures" if self.diagnosis.healthy else "helps"
+        return "clears the finding, the loss is no lower yet" if is_clear else "does not help"
+
+
+def changes(before: Diagnosis, after: Diagnosis, step: int) -> Iterator[str]:
+    """A line for each finding that has come or gone, or has become critical."""
+    old = {finding.rule: finding.severity for finding in before.findings}
+    for finding in after.findings:
+        if old.get(finding.rule) not in (finding.severity, CRITICAL):
+            yield f"step {step}: {finding.severity}: {finding.rule}. {finding.explanation}{_advice(finding)}"
+    for rule in old.keys() - {finding.rule for finding in after.findings}:
+        yield f"step {step}: {rule} is over."
+
+
+def _advice(finding: Finding) -> str:
+    if not finding.remedies:
+        return ""
+    first = finding.remedies[0]
+    return f" Try: {' '.join(first.overrides) or first.words}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,11 @@ from torch.optim import Optimizer
 from ..jsonl import open_to_append
 from . import metrics
 from .clipping import AfterClipping, clips_itself, trainer_clipping
+from .findings import Diagnosis, changes
 from .history import History, NonFiniteRecord, Record, encode
 from .nonfinite import Source, describe, find_source, first_parameter, keep, noticed_late
 from .ride import Ride, TrainingLayout, Watch
+from .rules import judge
 from .window import Window
 
 log = logging.getLogger("isometry")
@@ -55,6 +57,11 @@ class GradientMonitor(Callback):
         path: File to append to; None: none. The batch of the first NaN is kept beside it.
         histograms: Whether with the elements of each gradient by power of ten.
         layer_series: Whether loggers get `update_ratio`, `activation_rms` and `gradient_rms` of each layer, too.
+        settings: The run's configuration, with which remedies become words of the command line.
+
+    Attributes:
+        history: What was measured.
+        diagnosis: What the rules say of it so far.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class GradientMonitor(Callback):
         *,
         histograms: bool = False,
         layer_series: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}")
@@ -71,7 +79,9 @@ class GradientMonitor(Callback):
         self.path = None if path is None else Path(path)
         self.histograms = histograms
         self.layer_series = layer_series
+        self.settings = settings
         self.history = History()
+        self.diagnosis = Diagnosis()
         self._handles: list[Any] = []
         self._ride: Ride | None = None
         self._watch: Watch | None = None
@@ -223,6 +233,17 @@ class GradientMonitor(Callback):
             self._is_broken = True
             log.warning(describe(late))
             self._keep(trainer, late)
+        self._judge(trainer, record.step)
+
+    def _judge(self, trainer: Trainer, step: int) -> None:
+        """The verdict after a record: told where it changes, and logged."""
+        before, self.diagnosis = self.diagnosis, judge(self.history, self.settings, self.diagnosis)
+        if not trainer.is_global_zero:
+            return
+        for line in changes(before, self.diagnosis, step):
+            log.warning(line)
+        for logger in trainer.loggers:
+            logger.log_metrics({"health/status": float(self.diagnosis.status)}, step=step)
 
     def _end_ride(self, trainer: Trainer) -> None:
         """The probed pass is over: its profile, and a watch over the units that were silent in it."""

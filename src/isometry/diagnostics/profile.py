@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +43,7 @@ class LayerProfile:
             units are equal or all weights zero; None where there is nothing to compare.
         unit_sum: RMS over samples of Σ_k ∂L/∂z_k, over what independent gradients would give. Taken at the layer next
             to the loss alone; 0 behind a softmax, which does not change when all its inputs are shifted.
+        unit_zeros: Share of exact zeros in ∂L/∂z among samples with any gradient; there alone, too. 0 for raw logits.
         subnormal: Share of the nonzero elements of ∂L/∂z below float16's smallest normal number, 6.1e-5, where the next
             ones are lost to zero; None for other types.
         detached: Whether z could have passed a gradient on and none came back.
@@ -63,8 +65,14 @@ class LayerProfile:
     activation: str | None = None
     weight_spread: float | None = None
     unit_sum: float | None = None
+    unit_zeros: float | None = None
     subnormal: float | None = None
     detached: bool = False
+
+    @property
+    def module(self) -> str:
+        """Path of the module, whichever of its calls this is."""
+        return re.sub(r"@\d+$", "", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,14 @@ class Profile:
         return _fit(list(self._points(lambda layer: layer.gradient_rms)), -1)
 
     @cached_property
+    def backward_norms(self) -> Fit | None:
+        """Fit of ‖∂L/∂z‖ over all layers, for nets whose every layer has another shape.
+
+        The norm, not the RMS: that is what He's weights, of variance 2/fan_in, keep from one width to another.
+        """
+        return _fit(list(self._norms()), -1)
+
+    @cached_property
     def forward(self) -> Fit | None:
         """Fit of RMS(z)."""
         return _fit(list(self._points(lambda layer: layer.activation_rms)), +1)
@@ -170,6 +186,11 @@ class Profile:
             size = value(layer)
             if size is not None and _usable(size):
                 yield layer.shape, layer.depth, math.log10(size)
+
+    def _norms(self) -> Iterator[tuple[object, int, float]]:
+        for layer in self.layers:
+            if layer.gradient_rms is not None and _usable(layer.gradient_rms):
+                yield None, layer.depth, math.log10(layer.gradient_rms) + math.log10(math.prod(layer.shape)) / 2
 
     def _expected(self, factor: Callable[[LayerProfile], float | None]) -> float | None:
         """Geometric mean over all pairs of neighbours of equal shape."""

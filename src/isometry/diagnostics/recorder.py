@@ -23,7 +23,7 @@ from .depth import GraphDepth
 from .hooks import Hook
 from .layers import Layout
 from .profile import Profile, TimeProfile
-from .statistics import silent_units, subnormal_share, tensor_norm, unit_spread, unit_sum
+from .statistics import silent_units, subnormal_share, tensor_norm, unit_spread, unit_sum, unit_zeros
 from .units import Site, UnitWatch
 
 MEAN_SAMPLES = 8  # the mean of z is taken over so many: a whole pass over z is 1 % of a CNN's step
@@ -135,7 +135,9 @@ class Recorder:
                     call.subnormal = subnormal_share(values)
                 if self._is_at_loss:
                     self._is_at_loss = False
-                    call.unit_sum = unit_sum(values, layers.unit_axis(call.module), call.gradient_norm)
+                    axis = layers.unit_axis(call.module)
+                    call.unit_sum = unit_sum(values, axis, call.gradient_norm)
+                    call.unit_zeros = unit_zeros(values, axis)
 
         z.register_hook(self._timed(on_gradient))
         call.hooked = True

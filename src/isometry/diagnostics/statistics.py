@@ -127,6 +127,15 @@ def unit_sum(gradient: Tensor, axis: int, norm: Tensor | float) -> Tensor | floa
     return total / norm if isinstance(norm, Tensor) else (total / norm if norm else None)
 
 
+def unit_zeros(gradient: Tensor, axis: int) -> Tensor | None:
+    """Share of exact zeros among the vectors along `axis` that are not zero as a whole; None for a single unit."""
+    if gradient.dim() < 2 or gradient.shape[axis] < 2:
+        return None
+    zeros = (gradient == 0).sum(dim=axis).float()
+    is_live = zeros < gradient.shape[axis]
+    return (zeros * is_live).sum() / (is_live.sum().clamp(min=1) * gradient.shape[axis])
+
+
 def subnormal_share(values: Tensor) -> Tensor:
     """Share of the nonzero elements that are below the smallest normal number of their type."""
     small = (values != 0) & (values.abs() < torch.finfo(values.dtype).smallest_normal)

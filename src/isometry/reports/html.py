@@ -14,7 +14,7 @@ from typing import Any
 
 from ..diagnostics.history import History, read_history
 from ..diagnostics.profile import Profile
-from .series import dead_share, in_order, module_path, update_ratios
+from .series import dead_share, in_order, update_ratios
 from .terminal import flow_beside_theory
 
 # The policy makes "nothing is fetched" the browser's rule and not only ours.
@@ -185,7 +185,7 @@ def _layers(history: History, profile: Profile) -> Iterable[str]:
             "RMS ∂L/∂z": layer.gradient_rms,
             "expected ∂L/∂z": layer.expected_backward,
             "expected z": layer.expected_forward,
-            "‖Δw‖/‖w‖": ratios.get(module_path(layer.name)),
+            "‖Δw‖/‖w‖": ratios.get(layer.module),
             "dead": _percent(dead_share(history, layer)),
             "saturated": _percent(layer.saturated),
             "NaN, ∞": layer.nonfinite,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..diagnostics.history import GradientRecord, History, LayerRecord
 from ..diagnostics.profile import Profile
-from .series import by_optimizer, chosen, in_order, layer_names, log10, module_path, update_ratios
+from .series import by_optimizer, chosen, in_order, layer_names, log10, update_ratios
 from .terminal import horizon, theory, times
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _draw_profile(
     """A line in each panel of the ribbon: activation, gradient, update ratio."""
     curves: list[dict[int, float | None]] = [{}, {}, {}]
     for layer in profile.layers:
-        sizes = layer.activation_rms, layer.gradient_rms, ratios.get(module_path(layer.name))
+        sizes = layer.activation_rms, layer.gradient_rms, ratios.get(layer.module)
         for curve, size in zip(curves, sizes, strict=True):
             curve[position[layer.name]] = size
     for axes, curve in zip(panels, curves, strict=True):

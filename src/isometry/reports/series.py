@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -52,11 +51,6 @@ def layer_names(profiles: Iterable[Profile]) -> list[str]:
         for layer in profile.layers:
             depths[layer.name] = max(layer.depth, depths.get(layer.name, 0))
     return sorted(depths, key=lambda name: depths[name])
-
-
-def module_path(name: str) -> str:
-    """Of a profile's layer: `path@2` is the second call of the module `path`."""
-    return re.sub(r"@\d+$", "", name)
 
 
 def update_ratios(history: History, step: int) -> dict[str, float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 
+from ..diagnostics.findings import Diagnosis, Trial
 from ..diagnostics.history import History
 from ..diagnostics.profile import Fit, LayerProfile, Profile, TimeProfile
-from .series import dead_share, in_order, log10, module_path, unusable_layers, update_ratios
+from .series import dead_share, in_order, log10, unusable_layers, update_ratios
 
 _LEVEL = 0.5  # decades over the whole depth that count as none
 _ENDS = 15  # layers of a long table that are shown at each end
@@ -86,6 +88,34 @@ def layer_table(history: History, width: int = 100) -> str:
     return "\n".join([*lines, *(line for note in notes for line in textwrap.wrap(note, width, subsequent_indent="  "))])
 
 
+def findings_lines(diagnosis: Diagnosis, width: int = 100) -> list[str]:
+    """Each finding with its explanation, where it is and what could cure it; one line for a healthy training."""
+    if not diagnosis.findings:
+        return ["healthy: no rule found anything"]
+    lines = []
+    for finding in diagnosis.findings:
+        lines.append(f"{finding.severity}: {finding.rule}")
+        lines += textwrap.wrap(finding.explanation, width - 2, initial_indent="  ", subsequent_indent="  ")
+        for remedy in finding.remedies[:3]:
+            shown = f"{remedy.words}: {' '.join(remedy.overrides)}" if remedy.overrides else remedy.words
+            lines += textwrap.wrap(shown, width - 2, initial_indent="  try: ", subsequent_indent="       ")
+    return lines
+
+
+def trial_table(before: Trial, trials: Sequence[tuple[Trial, str]], steps: int) -> list[str]:
+    """What each remedy did: factor per layer before the first step, loss after the last."""
+    rows = [("change", "∂L/∂z per layer", f"loss after {steps} steps", "")]
+    for trial, verdict in [(before, "as it is"), *trials]:
+        gain = "" if trial.gain is None else times(trial.gain)
+        loss = f"{trial.last_loss:.4g}" if trial.losses else ""
+        rows.append((" ".join(trial.overrides) or "none", gain, loss, verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        f"{change:<{widths[0]}}  {gain:>{widths[1]}}  {loss:>{widths[2]}}  {verdict}".rstrip()
+        for change, gain, loss, verdict in rows
+    ]
+
+
 def _rows(history: History, profile: Profile, layers: list[LayerProfile], width: int) -> list[str]:
     ratios = update_ratios(history, profile.step)
     logs = [log10(layer.gradient_rms) for layer in layers]
@@ -102,7 +132,7 @@ def _rows(history: History, profile: Profile, layers: list[LayerProfile], width:
             f"{layer.activation_rms:.2e}",
             "none" if layer.gradient_rms is None else f"{layer.gradient_rms:.2e}",
             "" if layer.gradient_rms is None else _bar((log - low) / (high - low)),
-            f"{ratios[module_path(layer.name)]:.1e}" if module_path(layer.name) in ratios else "",
+            f"{ratios[layer.module]:.1e}" if layer.module in ratios else "",
             _percent(dead_share(history, layer)),
             _percent(layer.saturated),
         )

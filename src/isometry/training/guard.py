@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as errors that say how to go on."""
+"""What acts on a training: Ctrl-C and SIGTERM as errors that say how to go on; alert and stop on a critical finding."""
 
 from __future__ import annotations
 
@@ -8,11 +8,47 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from ..diagnostics.findings import CRITICAL, Diagnosis
 from ..errors import CheckpointError, Interrupted, Terminated
 from .checkpoints import LATEST, find_checkpoint
+
+
+class Guard(Callback):
+    """Sends an alert for each critical finding, once, and ends the training on one if asked to.
+
+    Args:
+        diagnosis: The verdict so far; the monitor's.
+        stops: Whether a critical finding ends the training.
+    """
+
+    def __init__(self, diagnosis: Callable[[], Diagnosis], *, stops: bool) -> None:
+        self.diagnosis, self.stops = diagnosis, stops
+        self._seen: Diagnosis | None = None
+        self._told: set[str] = set()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        diagnosis = self.diagnosis()
+        if diagnosis is self._seen:
+            return  # nothing was judged since; on all processes alike, as they log the same steps
+        self._seen = diagnosis
+        for finding in diagnosis.findings:
+            if finding.severity == CRITICAL and finding.rule not in self._told:
+                self._told.add(finding.rule)
+                _alert(trainer, finding.rule, finding.explanation)
+        if self.stops and trainer.strategy.reduce_boolean_decision(not diagnosis.healthy, all=False):
+            trainer.should_stop = True
+
+
+def _alert(trainer: Trainer, rule: str, text: str) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.alert(rule, text, level="ERROR")  # a no-op on other processes
 
 
 def guarded(trainer: Trainer, folder: Path, call: Callable[[], Any]) -> Any:

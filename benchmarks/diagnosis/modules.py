@@ -1,0 +1,203 @@
+"""Plain LightningModules of other kinds than the project's Classifier, made from a flat mapping of settings.
+
+    module, batches = make("dense", ["depth=20", "init=xavier"], seed=1)
+
+Nothing here knows of monitors or rules. `score` tells on data held aside how well a module learnt the task itself,
+whatever loss it was given: 0 is perfect, 1 is what one gets without looking at the inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import knobs
+import networks
+import tasks
+import torch
+import torch.nn.functional as F
+from knobs import Settings
+from pytorch_lightning import LightningModule
+from tasks import TEST, Batches, Task
+from torch import Tensor, nn
+
+# For each kind: its network, and the defaults that make a sensible training of it.
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dense": ("dense", ("task=flat_digits",)),
+    "regression": ("dense", ("task=table", "depth=4", "lr=0.003")),
+    "recurrent": ("recurrent", ("task=recall", "depth=1", "width=32", "lr=0.003", "init=default")),
+    "bag": ("bag", ("task=texts", "depth=2", "lr=0.003")),
+    "cell_loop": ("cell_loop", ("task=recall", "width=32", "lr=0.003", "init=orthogonal", "cell=gru")),
+    "transformer": ("transformer", ("task=majority", "width=32", "depth=4", "norm=pre", "activation=gelu",
+                                    "init=xavier", "length=24", "lr=0.001")),
+    "autoencoder": ("autoencoder", ("task=pictures", "depth=4", "lr=0.003")),
+    "signal_net": ("signal_net", ("task=waves", "length=64", "width=16", "depth=6", "lr=0.003")),
+    "gan": ("generator", ("task=ring", "depth=3", "width=32", "lr=0.002", "head=logits", "activation=leaky_relu")),
+    "pyramid": ("pyramid", ("task=flat_digits", "width=96", "depth=12")),
+    "unet": ("unet", ("task=noisy_pictures", "width=8", "depth=6", "lr=0.003")),
+    "two_towers": ("two_towers", ("task=digit_pairs", "depth=3")),
+    "fine_tuned": ("image_net", ("task=digits", "depth=4", "width=8", "lr=0.003", "freeze=true")),
+}  # fmt: skip
+
+
+class Plain(LightningModule):
+    """Automatic optimization of a network with a trunk and a head."""
+
+    def __init__(self, network: networks.Net, task: Task, s: Settings) -> None:
+        super().__init__()
+        self.network, self.task, self.s = network, task, s
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        if self.s.mixup:
+            return self._mixed(inputs, targets)
+        return self._weighted(self._loss(inputs, targets))
+
+    def _mixed(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        share = torch.distributions.Beta(1.0, 1.0).sample().item()
+        mixed = share * inputs + (1 - share) * inputs.flip(0)
+        loss = share * self._loss(mixed, targets) + (1 - share) * self._loss(mixed, targets.flip(0))
+        return self._weighted(loss)
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.s.precision)
+        with torch.autocast("cpu", dtype) if dtype else nullcontext():
+            outputs = self.network(inputs)
+            if self.s.loss == "mse":
+                return F.mse_loss(outputs, F.one_hot(targets, self.task.outputs).to(outputs))
+            return task_loss(self.task, outputs, targets, self.s)
+
+    def _weighted(self, loss: Tensor) -> Tensor:
+        return self.s.loss_sign * self.s.loss_scale * loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        chosen = self.network.head if self.s.trains == "head" else self.network
+        optimizer = knobs.make_optimizer([p for p in chosen.parameters() if p.requires_grad], self.s)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": knobs.make_schedule(optimizer, self.s), "interval": "step"},
+        }
+
+    @torch.no_grad()
+    def score(self) -> dict[str, float]:
+        inputs, targets = self.task.inputs[-TEST:], self.task.targets[-TEST:]
+        return task_score(self.task, self.network(inputs).float(), targets, self.s)
+
+
+def task_loss(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> Tensor:
+    match task.kind:
+        case "classes":
+            return F.cross_entropy(outputs, targets, label_smoothing=s.smoothing)
+        case "tokens":
+            return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), label_smoothing=s.smoothing)
+        case "pixels" if s.head == "logits":
+            return F.binary_cross_entropy_with_logits(outputs, targets)
+    return F.mse_loss(outputs, targets)
+
+
+def task_score(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> dict[str, float]:
+    """`score`, and what it was made from."""
+    if not outputs.isfinite().all():
+        return {"score": 1.0}
+    match task.kind:
+        case "classes":
+            error = (outputs.argmax(dim=1) != targets).float().mean().item()
+            entropy = F.cross_entropy(outputs, targets).item()
+            return {"score": _capped(error / (1 - 1 / task.outputs)), "error": error, "cross_entropy": entropy}
+        case "tokens":
+            entropy = F.cross_entropy(outputs.flatten(0, 1), targets.flatten()).item()
+            excess = (entropy - task.floor) / (math.log(task.outputs) - task.floor)
+            return {"score": _capped(excess), "cross_entropy": entropy}
+        case "pixels" if s.head == "logits":
+            outputs = outputs.sigmoid()
+    squares, variance = (outputs - targets).square().mean().item(), (targets - targets.mean(0)).square().mean().item()
+    return {"score": _capped(squares / variance), "mse": squares}
+
+
+def _capped(score: float) -> float:
+    return min(score, 1.0) if math.isfinite(score) else 1.0
+
+
+class Adversarial(LightningModule):
+    """A generator and a critic with an optimizer each, in manual optimization."""
+
+    def __init__(self, network: networks.Net, critic: networks.Net, task: Task, s: Settings) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.critic, self.task, self.s = network, critic, task, s
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        points = batch[0]
+        for_generator, for_critic = self.optimizers()  # type: ignore[misc]
+        drawn = self.network(torch.randn(len(points), 4))
+        real, fake = self.critic(points), self.critic(drawn.detach())
+        self._step(for_critic, _belief(real, 1.0) + _belief(fake, 0.0))
+        if self.s.detach:
+            drawn = drawn.detach() + 0.0 * self.network.head.bias
+        self._step(for_generator, self.s.loss_sign * _belief(self.critic(drawn), 1.0))
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.s.clip:
+            self.clip_gradients(optimizer, self.s.clip, self.s.clip_by)
+        optimizer.step()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        betas = (0.5, 0.99)
+        return [torch.optim.Adam(net.parameters(), self.s.lr, betas) for net in (self.network, self.critic)]
+
+    @torch.no_grad()
+    def score(self) -> dict[str, float]:
+        """How far samples lie from the data, as seen along 32 lines; 1: as far as their mean alone would."""
+        rng = torch.Generator().manual_seed(0)
+        data = self.task.inputs[-TEST:]
+        lines = F.normalize(torch.randn(2, 32, generator=rng), dim=0)
+        drawn = self.network(torch.randn(TEST, 4, generator=rng))
+        if not drawn.isfinite().all():
+            return {"score": 1.0}
+        far, mean = _distance(data @ lines, drawn @ lines), _distance(data @ lines, data.mean(0, keepdim=True) @ lines)
+        return {"score": _capped(far / mean), "distance": far}
+
+
+def _belief(logits: Tensor, truth: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, truth))
+
+
+def _distance(data: Tensor, drawn: Tensor) -> float:
+    return (data.sort(dim=0).values - drawn.sort(dim=0).values).abs().mean().item()
+
+
+# --------------------------------------------------------------------------------------------- making
+def make(kind: str, words: list[str], seed: int) -> tuple[LightningModule, Batches, Settings]:
+    network_kind, defaults = KINDS[kind]
+    s = knobs.read(words, defaults)
+    task = tasks.prepare(tasks.make(s.task, s.length), s)
+    torch.manual_seed(seed)
+    network = networks.build(network_kind, s, task)
+    if kind == "gan":
+        critic = networks.build("dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
+        return Adversarial(network, critic, task, s), Batches(task, s, seed), s
+    if kind == "fine_tuned":
+        _pretrain(network, task, seed)
+        network.trunk.requires_grad_(not s.freeze)
+    return Plain(network, task, s), Batches(task, s, seed), s
+
+
+def _beliefs(task: Task) -> Task:
+    return Task("values", task.inputs, task.targets, 1)
+
+
+def _pretrain(network: networks.Net, task: Task, seed: int) -> None:
+    """The trunk learns digits 0 to 4 from all of them; a new head will have to tell all ten."""
+    head = nn.Linear(network.head.in_features, 5)
+    optimizer = torch.optim.Adam([*network.trunk.parameters(), *head.parameters()], 0.003)
+    rows = (task.targets[: tasks.TRAIN] < 5).nonzero().flatten()
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(60):
+        chosen = rows[torch.randint(len(rows), (64,), generator=rng)]
+        loss = F.cross_entropy(head(network.trunk(task.inputs[chosen])), task.targets[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,227 @@
+"""What the rules look at, drawn from a history: the recent profiles, how the loss goes, how far weights move.
+
+Rules must not be fooled by one odd step. So they ask of the last five profiles or records, and need three of them; a
+history of a single probe, which somebody asked for before training, is taken as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import chain, pairwise
+
+from .history import GradientRecord, History
+from .profile import Fit, LayerProfile, Profile
+from .thresholds import limit
+
+RECENT, NEEDED = 5, 3  # of so many recent profiles or records so many must show it
+_ODD_KINDS = ("Embedding", "EmbeddingBag")  # rows of a table are no units
+
+
+class Evidence:
+    """Args:
+    history: Of a run so far, or one profile alone.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.profiles: list[Profile] = sorted(history.profiles, key=lambda profile: profile.step)
+        self.records: list[GradientRecord] = sorted(history.records, key=lambda record: record.step)
+        self.is_probe = not self.records  # made outside a training
+
+    # ------------------------------------------------------------------------------------- persistence
+    def persists(self, hits: Sequence[bool], needed: int = NEEDED) -> bool:
+        """Whether the last of `hits` and two more of the last five are true; of a probe, whether it is."""
+        recent = hits[-RECENT:]
+        return bool(recent) and recent[-1] and (self.is_probe or sum(recent) >= needed)
+
+    def in_profiles(self, holds: Callable[[Profile], bool], profiles: Iterable[Profile] | None = None) -> bool:
+        """Whether something holds persistently in the profiles."""
+        return self.persists([holds(profile) for profile in (self.profiles if profiles is None else profiles)])
+
+    @property
+    def early_profiles(self) -> list[Profile]:
+        """The first three: what they show was there before anything was learned."""
+        return self.profiles[:NEEDED]
+
+    # ------------------------------------------------------------------------------------------- depth
+    @cached_property
+    def all_flows(self) -> list[tuple[Profile, Fit]]:
+        """Profiles with the slope of the gradient over depth."""
+        fits = ((profile, flow(profile)) for profile in self.profiles)
+        return [(profile, fit) for profile, fit in fits if fit is not None and math.isfinite(fit.decades)]
+
+    @property
+    def flows(self) -> list[tuple[Profile, Fit]]:
+        """The recent ones."""
+        return self.all_flows[-RECENT:]
+
+    @property
+    def first_flow(self) -> Fit | None:
+        return self.all_flows[0][1] if self.all_flows else None
+
+    # ------------------------------------------------------------------------------------------- units
+    def saturation(self, profile: Profile) -> dict[str, float]:
+        """Share of saturated outputs of hidden layers; the head's may end as near to 0 and 1 as they like."""
+        head = self.head.name if self.head else None
+        return {row.name: row.saturated for row in profile.layers if row.saturated is not None and row.name != head}
+
+    @property
+    def is_born_saturated(self) -> bool:
+        """Whether hardly any gradient passed some layer from the start on, so that even what learns could do better."""
+        worst = [max(self.saturation(profile).values(), default=0.0) for profile in self.early_profiles]
+        return bool(worst) and min(worst) >= limit("units.born_saturated")
+
+    # -------------------------------------------------------------------------------------------- loss
+    @cached_property
+    def losses(self) -> list[float]:
+        """Of each step; empty where several optimizers have losses of their own, which need not fall."""
+        if len({record.optimizer for record in self.records}) > 1:
+            return []
+        return list(chain.from_iterable(record.losses for record in self.records))
+
+    @cached_property
+    def first_loss(self) -> float | None:
+        """The median of the first three."""
+        values = [loss for loss in self.losses[:3] if math.isfinite(loss)]
+        if self.is_probe:
+            values = [profile.loss for profile in self.profiles[:1] if profile.loss is not None]
+        return statistics.median(values) if values else None
+
+    @cached_property
+    def recent_loss(self) -> float | None:
+        """The median of the last tenth, at least five."""
+        recent = self.losses[-max(5, len(self.losses) // 10) :]
+        values = [loss if not math.isnan(loss) else math.inf for loss in recent]
+        return statistics.median(values) if values else None
+
+    @cached_property
+    def best_loss(self) -> float | None:
+        """The smallest median of five in a row."""
+        known = [loss for loss in self.losses if math.isfinite(loss)]
+        fives = [statistics.median(known[i : i + 5]) for i in range(0, len(known) - 4, 5)]
+        return min(fives, default=None)
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of a single loss, from the median step between neighbours: that of a trend is small."""
+        known = [loss for loss in self.losses if math.isfinite(loss)]
+        steps = [abs(after - before) for before, after in pairwise(known)]
+        return statistics.median(steps) / (0.6745 * math.sqrt(2)) if steps else 0.0  # of normal differences
+
+    @cached_property
+    def fall(self) -> float | None:
+        """Share of the first loss that has gone since; of ln K, where that is less, as wild logits fall by themselves.
+
+        None where losses are unknown, or not positive, so that a share of them says nothing.
+        """
+        first, recent = self.first_loss, self.recent_loss
+        if first is None or recent is None or first <= 0:
+            return None
+        if self.chance is not None:
+            first = min(first, self.chance)
+        return -math.inf if math.isinf(recent) else 1 - recent / first
+
+    @cached_property
+    def learns(self) -> bool | None:
+        """Whether the loss falls; None: it cannot be said, or not yet."""
+        fall, steps = self.fall, len(self.losses)
+        if fall is None:
+            return None
+        if self.chance is not None and self.recent_loss is not None and self.recent_loss < 0.5 * self.chance:
+            return True  # it may have started so, from trained weights
+        if not math.isfinite(fall):
+            return False
+        gone = (self.first_loss or 0.0) - (self.recent_loss or 0.0)
+        is_clear = gone > self.noise  # a median of three has 0.7 of it
+        if fall >= limit("loss.learns") and is_clear:
+            return True
+        return False if fall < limit("loss.stuck") and steps >= limit("loss.steps") else None
+
+    @property
+    def learns_slowly(self) -> bool:
+        """Whether less than half of the first loss has gone."""
+        return self.fall is not None and self.fall < 0.5
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether there were steps enough to see a loss fall, and it has not clearly fallen."""
+        return not self.learns and len(self.losses) >= limit("loss.steps")
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the loss is no finite number any more."""
+        return self.recent_loss is not None and not math.isfinite(self.recent_loss)
+
+    @property
+    def is_stuck(self) -> bool:
+        return self.learns is False
+
+    @cached_property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate still rises."""
+        rates = [record.lr for record in self.records[-2:] if record.lr is not None]
+        return len(rates) == 2 and rates[1] > rates[0] * 1.001
+
+    # -------------------------------------------------------------------------------------------- head
+    @cached_property
+    def head(self) -> LayerProfile | None:
+        """The layer next to the loss, as it was at first."""
+        return head_of(self.profiles[0]) if self.profiles else None
+
+    @cached_property
+    def chance(self) -> float | None:
+        """ln K where the head's K outputs go through a softmax: the loss of a guess, in the size that losses have here.
+
+        A loss that is multiplied by a constant has gradients that are, too; both at once tell of it.
+        """
+        if self.head is None or self.head.unit_sum is None or self.head.unit_sum > limit("head.softmax"):
+            return None
+        guess, first = math.log(num_outputs(self.head)), self.profiles[0].loss
+        scale = head_gradient(self.head)
+        is_far = scale > 0 and not 0.5 < scale < 2
+        is_scaled = first is not None and is_far and 2 / 3 < abs(first) / guess / scale < 3 / 2
+        return guess * scale if is_scaled else guess
+
+    # ----------------------------------------------------------------------------------------- updates
+    @cached_property
+    def update_ratios(self) -> list[tuple[GradientRecord, float]]:
+        """The median ‖Δw‖/‖w‖ over weight layers of each recent record, as long as all are finite."""
+        weights = {layer.module for profile in self.profiles[-1:] for layer in profile.layers}
+        found = []
+        for record in self.records[-4 * RECENT :]:
+            rows = [row for name, row in record.layers.items() if name in weights or not weights]
+            ratios = [row.update_ratio for row in rows if row.update_ratio is not None]
+            if ratios and all(map(math.isfinite, ratios)):
+                found.append((record, statistics.median(ratios)))
+        return found
+
+    @cached_property
+    def full_rate_ratios(self) -> list[float]:
+        """Those at no less than half the highest learning rate so far: at its end a schedule makes all steps small."""
+        highest = max((record.lr for record in self.records if record.lr is not None), default=0.0)
+        return [ratio for record, ratio in self.update_ratios if (record.lr or 0.0) >= highest / 2]
+
+
+def flow(profile: Profile) -> Fit | None:
+    """The slope of the gradient over depth, of the norms where no two layers have the same shape."""
+    return profile.backward or profile.backward_norms
+
+
+def head_of(profile: Profile) -> LayerProfile | None:
+    """The layer next to the loss."""
+    return next((layer for layer in reversed(profile.layers) if layer.unit_sum is not None), None)
+
+
+def head_gradient(head: LayerProfile) -> float:
+    """RMS ∂L/∂z over √(1-1/K)/(B√K), which cross-entropy's mean over B samples has at chance."""
+    classes = num_outputs(head)
+    rows = head.samples * math.prod(head.shape) / classes
+    return (head.gradient_rms or 0.0) * rows * math.sqrt(classes) / math.sqrt(1 - 1 / classes)
+
+
+def num_outputs(layer: LayerProfile) -> int:
+    """K, the size of the axis of units."""
+    return layer.shape[0 if layer.kind.startswith("Conv") else -1]

@@ -1,0 +1,257 @@
+"""Which change cures what: for each rule the remedies, likeliest first, in words and as words of the command line.
+
+The order follows the cause: a scheme that loses 0.71 a layer is replaced before a norm covers it up; where the
+scheme is right already, norm and skips come first. What a remedy is worth is found out by trying it (`trials.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .evidence import Evidence
+from .findings import Finding, Remedy
+
+USUAL_UPDATE = 3e-3  # ‖Δw‖/‖w‖ to aim for
+_SCHEMES = ("he_normal", "he_uniform", "orthogonal", "delta_orthogonal", "lsuv")  # those with the activation's gain
+_SATURATING = ("sigmoid", "tanh", "hardtanh", "softsign", "hardsigmoid")
+
+
+class Case:
+    """A finding with what is known about the training: its settings, else what the profile tells."""
+
+    def __init__(self, finding: Finding, evidence: Evidence, settings: Mapping[str, Any] | None) -> None:
+        self.finding, self.evidence, self.settings = finding, evidence, settings
+
+    def setting(self, key: str) -> Any:
+        """Of a dotted key; None where it is not known."""
+        value: Any = self.settings
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    @property
+    def activation(self) -> str | None:
+        """The activation of most layers."""
+        seen = [row.activation for profile in self.evidence.profiles[:1] for row in profile.layers if row.activation]
+        return self.setting("activation.name") or max(set(seen), key=seen.count, default=None)
+
+    @property
+    def is_saturating(self) -> bool:
+        return self.activation in _SATURATING
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether activations are normalised."""
+        if self.settings is not None:
+            return bool(self.setting("norm.name") != "none")
+        return any(profile.batch_norm_samples is not None for profile in self.evidence.profiles[:1])
+
+    @property
+    def loses_on_the_way_up(self) -> bool:
+        """Whether the weights' scale is off: activations shrink or grow, too, or theory's factor is not 1."""
+        first = self.evidence.profiles[0] if self.evidence.profiles else None
+        gains = [first.expected_backward_gain, first.forward_gain] if first else []
+        return any(gain is not None and abs(math.log(gain)) > 0.05 for gain in gains)
+
+    @property
+    def init_fits(self) -> bool:
+        """Whether the weights have the scale for their activation already."""
+        name = self.setting("init.name")
+        return name in _SCHEMES and self.setting("init.gain") is None if name else not self.loses_on_the_way_up
+
+    def is_open(self, action: str) -> bool:
+        """Whether an action can change anything: a second norm cannot."""
+        return action != "norm" or not self.has_norm or self.finding.rule == "small_batch_norm"
+
+    def is_new(self, override: str) -> bool:
+        """Whether a word of the command line says anything else than the settings do."""
+        key, _, value = override.partition("=")
+        now = self.setting(key)
+        now = now.get("name") if isinstance(now, Mapping) else now
+        return str(now) != value
+
+    @property
+    def update_ratio(self) -> float | None:
+        return self.finding.evidence.get("update_ratio")
+
+    def rate_times(self, factor: float) -> tuple[str, ...]:
+        """`optimizer.lr=` with the factor, to one digit."""
+        rate = self.setting("optimizer.lr")
+        return (f"optimizer.lr={float(f'{rate * factor:.0e}'):g}",) if rate else ()
+
+
+# --------------------------------------------------------------------------------- what each action is
+def _init(case: Case) -> Remedy:
+    scheme = "orthogonal" if case.activation in ("tanh", "identity") else "he_normal"
+    words = "Initialise with He's scheme or an orthogonal one, at the activation's gain"
+    options = case.setting("init") or {}
+    unset = (f"init.{key}=null" for key, value in options.items() if key != "name" and value is not None)
+    return Remedy("init", words, ("init=" + scheme, *unset))
+
+
+def _activation(case: Case) -> Remedy:
+    if case.finding.rule == "dead_units":
+        return Remedy(
+            "activation", "Take an activation with a gradient below 0: leaky ReLU", ("activation=leaky_relu",)
+        )
+    words = "Take an activation that does not saturate, ReLU, with He's scheme"
+    return Remedy("activation", words, ("activation=relu", "init=he_normal"))
+
+
+def _norm(case: Case) -> Remedy:
+    small = case.finding.rule == "small_batch_norm"
+    name = "group" if small else "layer" if case.setting("model.name") == "lstm" else "batch"
+    words = "Normalise within each sample: GroupNorm or LayerNorm" if small else "Normalise after each layer"
+    return Remedy("norm", words, (f"norm={name}",))
+
+
+def _skip(case: Case) -> Remedy:
+    words = "Let the gradient pass by: skip connections around each block"
+    if case.setting("model.name") == "resnet":
+        has_skips = case.setting("model.shortcut") != "none"
+        return Remedy("skip", words, ("model.residual=rezero",) if has_skips else ("model.shortcut=identity",))
+    return Remedy("skip", words, ("model=resnet", "model.shortcut=identity"))
+
+
+def _cell(case: Case) -> Remedy:
+    return Remedy("cell", "Take a gated cell: LSTM with a forget bias of 1, or GRU", ("model.cell=lstm",))
+
+
+def _forget_bias(case: Case) -> Remedy:
+    words = "Start the forget gate open: a forget bias of 1, or chrono initialisation for long sequences"
+    return Remedy("forget_bias", words, ("model.forget_bias=1.0",))
+
+
+def _clip(case: Case) -> Remedy:
+    return Remedy("clip", "Clip the gradient's norm", ("trainer.gradient_clip_val=1.0",))
+
+
+def _loosen_clip(case: Case) -> Remedy:
+    own = case.setting("clip.name")
+    overrides = ("clip=none",) if own and own != "none" else ("trainer.gradient_clip_val=1.0",)
+    return Remedy("loosen_clip", "Clip at a larger norm, near that of a usual gradient", overrides)
+
+
+def _lower_lr(case: Case) -> Remedy:
+    ratio = case.update_ratio
+    wanted = 10.0 ** math.floor(math.log10(USUAL_UPDATE / ratio)) if ratio and math.isfinite(ratio) else 0.1
+    factor = min(max(wanted, 0.01), 0.1)  # a runaway step says little about a good one
+    return Remedy("lower_lr", f"Lower the learning rate to {factor:g} of it", case.rate_times(factor))
+
+
+def _raise_lr(case: Case) -> Remedy:
+    ratio = case.update_ratio or USUAL_UPDATE / 10
+    factor = 10.0 ** max(1, min(6, round(math.log10(USUAL_UPDATE / ratio))))
+    return Remedy("raise_lr", f"Raise the learning rate {factor:g} times", case.rate_times(factor))
+
+
+def _precision(case: Case) -> Remedy:
+    words = "Train in bfloat16, which has float32's range, or scale the loss"
+    return Remedy("precision", words, ("trainer.precision=bf16-mixed",))
+
+
+def _in_words(action: str, words: str) -> Callable[[Case], Remedy]:
+    return lambda case: Remedy(action, words)
+
+
+ACTIONS: dict[str, Callable[[Case], Remedy]] = {
+    "init": _init,
+    "activation": _activation,
+    "norm": _norm,
+    "skip": _skip,
+    "cell": _cell,
+    "forget_bias": _forget_bias,
+    "clip": _clip,
+    "loosen_clip": _loosen_clip,
+    "lower_lr": _lower_lr,
+    "raise_lr": _raise_lr,
+    "precision": _precision,
+    "batch_size": lambda case: Remedy("batch_size", "Take larger batches", ("data.batch_size=64",)),
+    "scale_inputs": _in_words("scale_inputs", "Normalise the inputs to mean 0 and standard deviation 1"),
+    "logits": _in_words("logits", "Give the loss raw logits: no softmax, sigmoid or ReLU on the head"),
+    "loss_sign": _in_words("loss_sign", "Minimise the loss itself, not its negative"),
+    "labels": _in_words("labels", "Check that each label belongs to its input, after shuffling and augmentation, too"),
+    "connect": _in_words("connect", "Let the gradient through (no detach) and give all parameters to the optimizer"),
+    "check_data": _in_words("check_data", "Look for broken samples: NaN, or values far outside the others"),
+    "stable_ops": _in_words("stable_ops", "Keep log, sqrt and divisions away from 0 with a small constant"),
+}
+
+
+# -------------------------------------------------------------------------------- which cure what first
+def _vanishing(case: Case) -> Sequence[str]:
+    if case.activation in ("sigmoid", "hardsigmoid"):
+        return ("activation", "norm", "skip", "init")  # φ' <= 1/4: no usual scale of the weights makes up for it
+    return ("norm", "skip", "activation") if case.init_fits else ("init", "norm", "skip", "activation")
+
+
+def _exploding(case: Case) -> Sequence[str]:
+    if case.has_norm:
+        return ("skip", "clip", "lower_lr", "init")
+    return ("norm", "skip", "clip", "lower_lr") if case.init_fits else ("init", "norm", "skip", "clip")
+
+
+def _vanishing_through_time(case: Case) -> Sequence[str]:
+    is_gated = case.setting("model.cell") in ("lstm", "gru") or any(
+        row.kind.startswith("LSTM") for profile in case.evidence.profiles[:1] for row in profile.layers
+    )
+    return ("forget_bias", "cell", "init") if is_gated else ("cell", "init", "norm")
+
+
+def _dead(case: Case) -> Sequence[str]:
+    was_born_dead = bool(case.evidence.history.units) and case.evidence.history.units[0].step == 0
+    return ("init", "norm", "activation", "lower_lr") if was_born_dead else ("lower_lr", "activation", "norm")
+
+
+def _saturated(case: Case) -> Sequence[str]:
+    return ("init", "norm", "activation", "scale_inputs", "lower_lr")
+
+
+def _diverging(case: Case) -> Sequence[str]:
+    return ("loss_sign",) if case.finding.evidence["recent"] < 0 else ("lower_lr", "clip", "norm")
+
+
+def _no_number(case: Case) -> Sequence[str]:
+    if case.finding.evidence.get("inputs"):
+        return ("check_data",)
+    if "skipped" in case.finding.evidence:
+        return ("precision", "lower_lr")
+    return ("stable_ops", "lower_lr", "clip", "check_data")
+
+
+def _always(*actions: str) -> Callable[[Case], Sequence[str]]:
+    return lambda case: actions
+
+
+_BY_RULE: dict[str, Callable[[Case], Sequence[str]]] = {
+    "vanishing_gradients": _vanishing,
+    "exploding_gradients": _exploding,
+    "vanishing_through_time": _vanishing_through_time,
+    "exploding_through_time": _always("init", "cell", "clip", "lower_lr"),
+    "dead_units": _dead,
+    "saturated_units": _saturated,
+    "bad_init_scale": _always("init", "norm", "lower_lr"),
+    "symmetric_init": _always("init"),
+    "update_too_large": _always("lower_lr", "clip", "norm"),
+    "update_too_small": _always("raise_lr", "norm"),
+    "diverging_loss": _diverging,
+    "unstable_gradients": _always("clip", "check_data", "lower_lr"),
+    "chronic_clipping": _always("loosen_clip", "lower_lr"),
+    "non_finite": _no_number,
+    "no_gradient": _always("connect"),
+    "fp16_underflow": _always("precision"),
+    "loss_at_chance": _always("labels", "lower_lr", "raise_lr"),
+    "bad_output_head": _always("logits"),
+    "bad_input_scale": _always("scale_inputs", "norm", "lower_lr"),
+    "small_batch_norm": _always("norm", "batch_size"),
+}
+
+
+def remedies(finding: Finding, evidence: Evidence, settings: Mapping[str, Any] | None = None) -> tuple[Remedy, ...]:
+    """What could cure a finding, likeliest first; without the run's settings in words alone."""
+    case = Case(finding, evidence, settings)
+    made = [ACTIONS[action](case) for action in _BY_RULE[finding.rule](case) if case.is_open(action)]
+    if settings is None:
+        return tuple(Remedy(remedy.action, remedy.words) for remedy in made)
+    return tuple(remedy for remedy in made if not remedy.overrides or any(map(case.is_new, remedy.overrides)))

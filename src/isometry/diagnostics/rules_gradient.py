@@ -1,0 +1,277 @@
+"""Rules on the gradient and the units behind it: does it arrive, how large, through depth, time and activations.
+
+Each rule is a function of the evidence, and says nothing (None) or one finding. What a rule compares with is in
+`thresholds.py`. A training that learns is not called broken for an odd slope: BatchNorm without skips grows by 1.21 a
+layer (Yang et al. 2019) and trains, branches that start at zero have no gradient in the first step and do.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+
+from .evidence import Evidence
+from .findings import CRITICAL, WARNING, Finding
+from .profile import Fit, LayerProfile, Profile, TimeProfile
+from .thresholds import limit
+
+
+# ------------------------------------------------------------------------------------------------- depth
+def vanishing_gradients(evidence: Evidence) -> Finding | None:
+    """∂L/∂z loses three decades or more on its way back."""
+    hits = [_is_slope(fit) and fit.decades <= limit("depth.vanishing_decades") for _, fit in evidence.flows]
+    first = evidence.first_flow
+    from_start = first is not None and _is_slope(first) and first.decades <= limit("depth.vanishing_decades")
+    if evidence.learns or not (evidence.persists(hits) or (from_start and evidence.is_tried)):
+        return None
+    if not from_start and (dead_units(evidence) or saturated_units(evidence)):
+        return None  # that is why
+    profile, fit = (evidence.flows if evidence.persists(hits) else evidence.all_flows[:1])[-1]
+    return _along_depth("vanishing_gradients", "shrinks", profile, fit)
+
+
+def exploding_gradients(evidence: Evidence) -> Finding | None:
+    """∂L/∂z grows by two decades or more on its way back, and did so from the start: else the steps were too large."""
+    first = evidence.first_flow
+    if evidence.learns or not first or not _is_slope(first) or first.decades < limit("depth.exploding_decades"):
+        return None
+    hits = [_is_slope(fit) and fit.decades >= limit("depth.exploding_decades") for _, fit in evidence.flows]
+    if not evidence.is_stuck and not evidence.persists(hits):  # stuck: its first steps have done the damage
+        return None
+    profile, fit = next((p, fit) for p, fit in evidence.all_flows if fit.decades >= limit("depth.exploding_decades"))
+    return _along_depth("exploding_gradients", "grows", profile, fit)
+
+
+def _is_slope(fit: Fit) -> bool:
+    return fit.quality >= limit("depth.quality")
+
+
+def _along_depth(rule: str, verb: str, profile: Profile, fit: Fit) -> Finding:
+    known = [layer for layer in profile.layers if layer.gradient_rms]
+    top = max((layer.gradient_rms or 0.0 for layer in known[-3:]), default=0.0)
+    far = [layer.name for layer in known if abs(math.log10((layer.gradient_rms or 0.0) / top)) >= 2] if top else []
+    expected = profile.expected_backward_gain
+    theory = "" if expected is None else f" (theory for this init and activation: ×{expected:.2f})"
+    return Finding(
+        rule,
+        CRITICAL,
+        f"∂L/∂z {verb} by ×{fit.gain:.2f} per layer on its way back{theory}: {abs(fit.decades):.1f} decades over "
+        f"{fit.layers} layers, at step {profile.step}.",
+        tuple(far),
+        {
+            "gain": fit.gain,
+            "decades": fit.decades,
+            "quality": fit.quality,
+            **({} if expected is None else {"theory": expected}),
+        },
+    )
+
+
+# -------------------------------------------------------------------------------------------------- time
+def vanishing_through_time(evidence: Evidence) -> Finding | None:
+    """∂L/∂h_t loses four decades or more over the sequence, and most of that soon."""
+    profiles = [profile for profile in evidence.profiles if profile.times]
+    hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
+    early = [min(map(_decades, profile.times)) for profile in profiles[:3]]
+    is_extreme = bool(early) and max(early) <= limit("time.extreme_decades")
+    if is_extreme and evidence.learns_slowly and len(evidence.losses) >= limit("loss.steps"):
+        return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
+    if evidence.learns or not evidence.persists(hits):
+        return None
+    return _through_time("vanishing_through_time", "shrinks", profiles[-1], _vanishes_in_time)
+
+
+def exploding_through_time(evidence: Evidence) -> Finding | None:
+    """∂L/∂h_t grows by two decades or more over the sequence."""
+    profiles = [profile for profile in evidence.profiles if profile.times]
+    hits = [any(map(_explodes_in_time, profile.times)) for profile in profiles]
+    is_over = evidence.is_broken and bool(hits) and hits[0]  # too soon for three profiles
+    if evidence.learns or not (is_over or evidence.persists(hits)):
+        return None
+    shown = profiles[0] if is_over else profiles[-1]
+    return _through_time("exploding_through_time", "grows", shown, _explodes_in_time)
+
+
+def _through_time(rule: str, verb: str, profile: Profile, holds: Callable[[TimeProfile], bool]) -> Finding:
+    shown = [time for time in profile.times if holds(time)]
+    worst = max(shown, key=lambda time: abs(_decades(time)))
+    steps, decades = len(worst.gradient_norms), _decades(worst)
+    soon = f", tenfold within {worst.horizon}" if worst.horizon and decades < 0 else ""
+    return Finding(
+        rule,
+        CRITICAL,
+        f"∂L/∂h_t of {worst.name} {verb} by {abs(decades):.1f} decades on its way back through {steps} time steps"
+        f"{soon}, at step {profile.step}.",
+        tuple(time.name for time in shown),
+        {"decades": decades, "horizon": float(worst.horizon or steps), "steps": float(steps)},
+    )
+
+
+def _decades(time: TimeProfile) -> float:
+    """log10 of what arrives at the first time step over the largest; of a fit's end where nothing arrives."""
+    norms = time.gradient_norms
+    if not norms or not max(norms) > 0:
+        return 0.0
+    if norms[0] > 0 and math.isfinite(norms[0]) and norms[-1] > 0:
+        return math.log10(norms[0] / norms[-1])
+    return time.fit.decades if time.fit else 0.0
+
+
+def _vanishes_in_time(time: TimeProfile) -> bool:
+    is_soon = time.horizon is not None and time.horizon < limit("time.horizon") * len(time.gradient_norms)
+    return is_soon and _decades(time) <= limit("time.vanishing_decades")
+
+
+def _explodes_in_time(time: TimeProfile) -> bool:
+    return _decades(time) >= limit("time.exploding_decades")
+
+
+# ------------------------------------------------------------------------------------------------- units
+def dead_units(evidence: Evidence) -> Finding | None:
+    """Half of a layer's units or more were zero in each of 1,000 samples, and the loss does not fall."""
+    windows = [record.dead for record in evidence.history.units]
+    windows += [_dead(profile) for profile in evidence.profiles] if evidence.is_probe else []
+    worst = [max(dead.values(), default=0.0) for dead in windows[-2:]]
+    if not worst or min(worst) < limit("units.dead") or evidence.learns:
+        return None
+    dead = {name: share for name, share in windows[-1].items() if share >= limit("units.dead")}
+    return Finding(
+        "dead_units",
+        CRITICAL,
+        f"{worst[-1]:.0%} of a layer's units were exactly zero in each of at least 1,000 samples, in {_names(dead)}: "
+        "no gradient passes through them.",
+        tuple(dead),
+        {"dead": worst[-1], "layers": float(len(dead))},
+    )
+
+
+def _dead(profile: Profile) -> dict[str, float]:
+    return {layer.name: layer.dead for layer in profile.layers if layer.dead is not None}
+
+
+def saturated_units(evidence: Evidence) -> Finding | None:
+    """Half of a hidden layer's sigmoid or tanh outputs or more lie where φ' is below a twentieth of its largest."""
+
+    def saturated(profile: Profile) -> dict[str, float]:
+        shares = evidence.saturation(profile)
+        return {name: share for name, share in shares.items() if share >= limit("units.saturated")}
+
+    if evidence.learns and not evidence.is_born_saturated:
+        return None
+    if not evidence.in_profiles(lambda profile: bool(saturated(profile))):
+        return None
+    found = saturated(evidence.profiles[-1])
+    worst = max(found.values())
+    return Finding(
+        "saturated_units",
+        CRITICAL,
+        f"Up to {worst:.0%} of the activations in {_names(found)} lie on the flat ends of their curve, where no "
+        "gradient passes.",
+        tuple(found),
+        {"saturated": worst, "layers": float(len(found))},
+    )
+
+
+def symmetric_init(evidence: Evidence) -> Finding | None:
+    """All units of a layer have the same weights and go on having them: the layer is one unit wide."""
+
+    def equal(profile: Profile) -> list[str]:
+        spreads = [row for row in profile.layers if row.weight_spread is not None]
+        return [row.name for row in spreads if (row.weight_spread or 0.0) < limit("units.spread")]
+
+    def holds(profile: Profile) -> bool:  # a single layer may start at zero: a head, the end of a branch
+        return len(equal(profile)) > (len(profile.layers) / 2 if evidence.is_probe else 0)
+
+    if evidence.learns or not evidence.in_profiles(holds):
+        return None
+    names = equal(evidence.profiles[-1])
+    return Finding(
+        "symmetric_init",
+        CRITICAL,
+        f"All units have the same weights in {_names(names)}, so they get the same gradient and stay equal.",
+        tuple(names),
+        {"layers": float(len(names))},
+    )
+
+
+# ------------------------------------------------------------------------------------ none, or no number
+def no_gradient(evidence: Evidence) -> Finding | None:
+    """Weight layers that run and want a gradient, and get none, or belong to no optimizer."""
+    if not evidence.profiles:
+        return None
+    cut = [name for name in _ran(evidence.profiles[-1]) if _gets_none(evidence, name)]
+    if not cut:
+        return None
+    share = len(cut) / len(_ran(evidence.profiles[-1]))
+    is_trunk = share >= limit("no_gradient.share") or cut[0] == next(iter(_ran(evidence.profiles[-1])))
+    return Finding(
+        "no_gradient",
+        CRITICAL if is_trunk else WARNING,
+        f"{len(cut)} of {len(_ran(evidence.profiles[-1]))} weight layers get no gradient or belong to no optimizer, "
+        f"though they want one: {_names(cut)}.",
+        tuple(cut),
+        {"layers": float(len(cut)), "share": share},
+    )
+
+
+def _ran(profile: Profile) -> dict[str, list[LayerProfile]]:
+    """The calls of each weight layer."""
+    calls: dict[str, list[LayerProfile]] = {}
+    for layer in profile.layers:
+        calls.setdefault(layer.module, []).append(layer)
+    return calls
+
+
+def _gets_none(evidence: Evidence, name: str) -> bool:
+    """Whether a layer is cut off in all recent profiles, or its parameters in all recent records."""
+    recent = evidence.profiles[-3:]
+    calls = [_ran(profile).get(name, []) for profile in recent]
+    if all(rows and all(row.detached for row in rows) for rows in calls) and (evidence.is_probe or len(recent) == 3):
+        return True
+    records = evidence.records[-4:]  # of two optimizers two each
+    if len(records) < 3 or any(name in record.frozen for record in records):
+        return False
+    if not any(row.gradient_rms for rows in calls for row in rows):
+        return False  # nothing flows here for reasons that other rules know: dead units, no_grad on purpose
+    return not any(name in record.layers or name in record.unused for record in records)
+
+
+def non_finite(evidence: Evidence) -> Finding | None:
+    """A NaN or infinity that no loss scaler asked for, or a scaler that skips step after step."""
+    found = evidence.history.nonfinite
+    skipped = [record for record in evidence.records[-RECENT_SKIPS:] if record.scale is not None]
+    skips = sum(record.skipped for record in skipped) if all(r.skipped == len(r.totals) for r in skipped) else 0
+    if found:
+        first = found[0]
+        place = first.module or first.parameter or "the loss"
+        whose = "the batch itself" if first.inputs else place
+        words = f"The first NaN or infinity came up in {whose}, at step {first.step}."
+        return Finding("non_finite", CRITICAL, words, (place,), {"step": float(first.step), "inputs": first.inputs})
+    if skips >= limit("fp16.skipped"):
+        words = f"The loss scaler has skipped the last {skips} steps for an infinite gradient."
+        return Finding("non_finite", CRITICAL, words, (), {"skipped": float(skips)})
+    return None
+
+
+RECENT_SKIPS = 3  # records
+
+
+def fp16_underflow(evidence: Evidence) -> Finding | None:
+    """∂L/∂z lies where float16 has hardly any numbers left, so that part of it is rounded to zero."""
+
+    def share(profile: Profile) -> float:
+        return statistics.median([row.subnormal for row in profile.layers if row.subnormal is not None] or [0.0])
+
+    if evidence.learns or not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
+        return None
+    worst = share(evidence.profiles[-1])
+    rows = [row for row in evidence.profiles[-1].layers if (row.subnormal or 0.0) >= limit("fp16.subnormal")]
+    words = f"{worst:.0%} of ∂L/∂z is below float16's smallest normal number, 6.1e-5; what is smaller is lost to zero."
+    return Finding("fp16_underflow", CRITICAL, words, tuple(row.name for row in rows), {"subnormal": worst})
+
+
+def _names(names: object) -> str:
+    """Up to three names."""
+    listed = list(names)  # type: ignore[call-overload]
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,0 +1,202 @@
+"""Rules on what goes in, what comes out, and how far each step moves: inputs, head, loss, updates, clipping.
+
+As in `rules_gradient.py`: functions of the evidence, numbers in `thresholds.py`. Those on the head rest on a closed
+form. Behind a softmax Σ_k ∂L/∂z_k = 0; at a loss of ln K, a guess, ‖∂L/∂z‖ of a sample is √(1-1/K). A second softmax in
+between leaves 1/K of that, a sigmoid a quarter.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from .evidence import Evidence, head_gradient, head_of, num_outputs
+from .findings import CRITICAL, WARNING, Finding
+from .profile import Profile
+from .thresholds import limit
+
+
+# ------------------------------------------------------------------------------------- inputs and head
+def bad_input_scale(evidence: Evidence) -> Finding | None:
+    """Inputs far from size 1, and the training suffers."""
+    first = evidence.profiles[0] if evidence.profiles else None
+    if first is None or first.input_std is None or not math.isfinite(first.input_std):
+        return None
+    passes_on = first.layers[-1].activation_rms > limit("input.large_output")  # no norm is in between
+    if evidence.learns and not (evidence.is_born_saturated or passes_on):
+        return None
+    mean, std = first.input_mean or 0.0, first.input_std
+    size = math.hypot(mean, std)
+    if limit("input.small_std") <= size <= limit("input.large_std"):
+        return None
+    return Finding(
+        "bad_input_scale",
+        CRITICAL,
+        f"The inputs have mean {mean:.3g} and standard deviation {std:.3g}; layers are initialised for a size near 1.",
+        (first.layers[0].name,),
+        {"mean": mean, "std": std, "largest": first.input_largest or 0.0},
+    )
+
+
+def bad_output_head(evidence: Evidence) -> Finding | None:
+    """The loss does not get what it wants: squashed logits, an activation on the head, or a flipped sign."""
+    words = [_wrong_head(profile) for profile in evidence.early_profiles]
+    if not evidence.persists([bool(text) for text in words]) or evidence.head is None:
+        return None
+    ratio = head_gradient(evidence.head)
+    return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), {"gradient_ratio": ratio})
+
+
+def _wrong_head(profile: Profile) -> str:
+    """What is wrong with the head in a pass near chance level; empty: nothing."""
+    head = head_of(profile)
+    if head is None or profile.loss is None or num_outputs(head) < 2:
+        return ""
+    chance, classes = math.log(num_outputs(head)), num_outputs(head)
+    is_masked = (head.unit_zeros or 0.0) >= limit("head.masked") and (head.unit_sum or 0.0) > limit("head.softmax")
+    if is_masked and classes > 2 and 1 - limit("head.chance") < profile.loss / chance < limit("head.large_loss"):
+        return (
+            f"{head.unit_zeros:.0%} of the gradients at the {classes} outputs of {head.name} are exactly zero: a ReLU "
+            "stands between them and the loss, which wants logits."
+        )
+    if abs(profile.loss / chance - 1) > limit("head.chance"):
+        return ""
+    if head.activation is not None and classes > 2:
+        return f"The {classes} outputs of {head.name} go through {head.activation} before the loss, which wants logits."
+    ratio = head_gradient(head)
+    if ratio < limit("head.squashed") and (head.unit_sum or 0.0) < 10 * limit("head.softmax"):
+        return (
+            f"The gradient at the outputs of {head.name} is {ratio:.2f} of what cross-entropy of {classes} logits has "
+            "at this loss: a softmax or sigmoid stands between them and the loss."
+        )
+    return ""
+
+
+def bad_init_scale(evidence: Evidence) -> Finding | None:
+    """Activations start far too large or small, and the training suffers."""
+    if evidence.learns or not evidence.profiles:
+        return None
+    first = evidence.profiles[0]
+    loss, chance = first.loss, evidence.chance
+    if loss is not None and chance is not None and loss > limit("head.large_loss") * chance:
+        assert evidence.head is not None
+        size = evidence.head.activation_rms
+        words = f"The first loss is {loss:.3g}, a guess has {chance:.2f}: logits start at a size of {size:.3g}."
+        return Finding("bad_init_scale", CRITICAL, words, (evidence.head.name,), {"loss": loss, "logits": size})
+    fit = first.forward
+    if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < limit("depth.forward_decades"):
+        return None
+    words = f"Activations change by ×{fit.gain:.2f} per layer on their way up, {fit.decades:+.1f} decades in all."
+    return Finding("bad_init_scale", CRITICAL, words, (), {"gain": fit.gain, "decades": fit.decades})
+
+
+def small_batch_norm(evidence: Evidence) -> Finding | None:
+    """BatchNorm over so few samples that they are normalised by their own noise."""
+    counts = [profile.batch_norm_samples for profile in evidence.profiles[-1:]]
+    if not counts or counts[0] is None or counts[0] > limit("batch_norm.samples"):
+        return None
+    words = f"BatchNorm normalises over {counts[0]} samples: its statistics are noise, and others than in evaluation."
+    severity = WARNING if evidence.learns else CRITICAL
+    return Finding("small_batch_norm", severity, words, (), {"samples": float(counts[0])})
+
+
+# --------------------------------------------------------------------------------------------- updates
+def update_too_large(evidence: Evidence) -> Finding | None:
+    """Each step moves the weights by a tenth of their size or more."""
+    ratios = [ratio for _, ratio in evidence.update_ratios]
+    hits = [ratio > limit("update.large") for ratio in ratios]
+    is_over = evidence.is_broken and any(hits[-3:])  # the last steps before the loss was no number
+    if evidence.learns or not (is_over or evidence.persists(hits)):
+        return None
+    ratio = min(ratio for ratio in ratios[-3:] if ratio > limit("update.large"))  # the others may have followed from it
+    words = f"A step moves the weights by {ratio:.2g} of their size (median of the layers); 1e-3 is usual."
+    return Finding("update_too_large", CRITICAL, words, (), {"update_ratio": ratio})
+
+
+def update_too_small(evidence: Evidence) -> Finding | None:
+    """Steps so small that nothing is learned."""
+    ratios = evidence.full_rate_ratios
+    if not evidence.is_tried or evidence.is_warming_up:
+        return None
+    if not evidence.persists([ratio < limit("update.small") for ratio in ratios], needed=2):
+        return None  # a short schedule has few steps at its full rate
+    ratio = statistics.median(ratios[-3:])
+    words = f"A step moves the weights by {ratio:.2g} of their size (median of the layers); 1e-3 is usual."
+    return Finding("update_too_small", CRITICAL, words, (), {"update_ratio": ratio})
+
+
+def chronic_clipping(evidence: Evidence) -> Finding | None:
+    """Nearly every step is clipped to a small part of itself, and nothing is learned."""
+    recent = [record for record in evidence.records[-5:] if record.clip_fraction is not None]
+    hits = [
+        (record.clip_fraction or 0.0) >= limit("clip.fraction") and record.clip_coefficient <= limit("clip.coefficient")
+        for record in recent
+    ]
+    if not evidence.is_stuck or not evidence.persists(hits):
+        return None
+    left = statistics.median(record.clip_coefficient for record in recent)
+    words = f"Clipping leaves {left:.2g} of the gradient in nearly every step, and the loss does not fall."
+    return Finding("chronic_clipping", CRITICAL, words, (), {"coefficient": left})
+
+
+def unstable_gradients(evidence: Evidence) -> Finding | None:
+    """Again and again a gradient many times larger than those around it, and than those at the start."""
+    totals = [total for record in evidence.records for total in record.totals]
+    spikes = _spikes(totals)
+    if len(spikes) < limit("spike.count") or len(spikes) < limit("spike.share") * len(totals):
+        return None
+    worst = max(spikes)
+    words = f"{len(spikes)} of {len(totals)} steps had a gradient up to {worst:.0f} times as large as those before."
+    has_converged = evidence.fall is not None and evidence.fall > limit("spike.converged")
+    if has_converged or (evidence.learns and worst < limit("spike.worst")):
+        return None
+    return Finding("unstable_gradients", CRITICAL, words, (), {"spikes": float(len(spikes)), "largest": worst})
+
+
+def _spikes(totals: list[float]) -> list[float]:
+    """Each over the median of the 30 before and of the first ten: near convergence most batches have hardly any."""
+    finite = [total for total in totals if math.isfinite(total)]
+    first = statistics.median(finite[:10]) if finite else 0.0
+    found = []
+    for i in range(10, len(finite)):
+        usual = max(statistics.median(finite[max(0, i - 30) : i]), first)
+        if usual and finite[i] >= limit("spike.ratio") * usual:
+            found.append(finite[i] / usual)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ loss
+def unbounded_loss(evidence: Evidence) -> Finding | None:
+    """A cross-entropy below zero, or any loss that runs away below zero: what should be minimised is maximised."""
+    first, recent = evidence.first_loss, evidence.recent_loss
+    if first is None or recent is None or not recent < 0 or len(evidence.losses) < 5:
+        return None
+    if evidence.chance is None and -recent < limit("loss.unbounded") * abs(first):
+        return None
+    why = "no cross-entropy is negative" if evidence.chance else "it falls without bound"
+    words = f"The loss has gone from {first:.3g} to {recent:.3g}, and {why}: its sign is flipped."
+    return Finding("diverging_loss", CRITICAL, words, (), {"first": first, "recent": recent})
+
+
+def diverging_loss(evidence: Evidence) -> Finding | None:
+    """The loss has grown to a multiple of its smallest, back to where it started or beyond."""
+    first, best, recent = evidence.first_loss, evidence.best_loss, evidence.recent_loss
+    if first is None or recent is None or first <= 0:
+        return None
+    best = first if best is None else min(best, first)
+    grew = recent >= limit("loss.diverged") * best and recent >= 0.9 * first
+    if not grew or recent - best < 3 * evidence.noise or len(evidence.losses) < 5:
+        return None
+    words = f"The loss has grown from {best:.3g} to {recent:.3g}; it started at {first:.3g}."
+    return Finding("diverging_loss", CRITICAL, words, (), {"first": first, "best": best, "recent": recent})
+
+
+def loss_at_chance(evidence: Evidence) -> Finding | None:
+    """The loss stays at ln K, that of a guess, though gradients flow and weights move."""
+    chance, recent, best = evidence.chance, evidence.recent_loss, evidence.best_loss
+    if chance is None or recent is None or best is None or evidence.is_warming_up:
+        return None
+    if len(evidence.losses) < limit("loss.chance_steps") or best < limit("loss.chance") * chance or recent > 2 * chance:
+        return None
+    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess among the classes has {chance:.3g}."
+    return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})

@@ -1,0 +1,86 @@
+"""Every number that a rule compares with, and where it comes from: a paper, a tool, a closed form, or the suite.
+
+"training part" means fitted on the training part of `benchmarks/diagnosis`, before its held-out part was scored; each
+scoring of the held-out part notes `digest()`, so that a later change shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import NamedTuple
+
+
+class Threshold(NamedTuple):
+    value: float
+    source: str
+
+
+_SMD = "SageMaker Debugger's rule"
+_TDC = "TheDeepChecker (TOSEM 2022)"
+_FITTED = "training part"
+
+THRESHOLDS: dict[str, Threshold] = {
+    # ------------------------------------------------------------------------------------------ learning
+    "loss.learns": Threshold(0.10, f"share of the first loss that has to go: {_FITTED}"),
+    "loss.stuck": Threshold(0.05, f"less than this share has gone: {_TDC} wants 5 % in a window"),
+    "loss.steps": Threshold(20, "steps before a loss is called stuck: twice SageMaker's LossNotDecreasing"),
+    "loss.diverged": Threshold(2.0, f"times its smallest: {_TDC}"),
+    "loss.chance": Threshold(0.97, f"of ln K, the loss of a guess among K classes: {_FITTED}"),
+    "loss.chance_steps": Threshold(30, f"steps at chance: {_FITTED}"),
+    # ---------------------------------------------------------------------------------------------- depth
+    "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
+    "depth.exploding_decades": Threshold(
+        2.0, f"{_FITTED}; AUTOTRAINER's ratio is 70 (1.85), 20 layers of BatchNorm and ReLU have 1.21^19 (1.6)"
+    ),
+    "depth.quality": Threshold(0.5, f"R² of the slope: {_FITTED}"),
+    "depth.forward_decades": Threshold(2.0, f"of z over the trunk: {_FITTED}; {_SMD} takes a variance ratio of 10"),
+    # ----------------------------------------------------------------------------------------------- time
+    "time.vanishing_decades": Threshold(-4.0, f"over the sequence: {_FITTED}; a healthy LSTM has -2.1 over 28 steps"),
+    "time.extreme_decades": Threshold(-8.0, f"at the start, also where the loss falls slowly: {_FITTED}"),
+    "time.horizon": Threshold(0.25, f"share of the sequence within which it falls tenfold: {_FITTED}"),
+    "time.exploding_decades": Threshold(2.0, f"over the sequence: {_FITTED}"),
+    # ---------------------------------------------------------------------------------------------- units
+    "units.dead": Threshold(0.5, f"share of a layer: {_SMD} and {_TDC}"),
+    "units.saturated": Threshold(0.5, f"share of a layer's outputs: {_TDC} and DeepDiagnosis (ICSE 2022)"),
+    "units.born_saturated": Threshold(0.85, f"in the first profiles, also where the loss falls: {_FITTED}"),
+    "units.spread": Threshold(1e-3, "of equal units is 0, of float32's rounding 1e-7, of random ones 0.9"),
+    # --------------------------------------------------------------------------------------------- updates
+    "update.large": Threshold(0.1, f"median ‖Δw‖/‖w‖: {_TDC}"),
+    "update.small": Threshold(1e-4, f"median ‖Δw‖/‖w‖: {_TDC}; a healthy one is 1e-3 (cs231n)"),
+    # ---------------------------------------------------------------------------------------------- steps
+    "clip.fraction": Threshold(0.5, f"share of steps that are clipped: {_FITTED}"),
+    "clip.coefficient": Threshold(0.1, f"what clipping leaves of them: {_FITTED}"),
+    "spike.ratio": Threshold(10.0, f"times the median of the 30 norms before: {_FITTED}"),
+    "spike.worst": Threshold(100.0, f"times the median, also where the loss falls: {_FITTED}"),
+    "spike.converged": Threshold(0.9, f"of the loss has gone: what is left comes from single samples: {_FITTED}"),
+    "spike.share": Threshold(0.02, f"of all steps: {_FITTED}"),
+    "spike.count": Threshold(3, f"spikes at least: {_FITTED}"),
+    "fp16.subnormal": Threshold(0.1, f"share of ∂L/∂z below float16's normal numbers, median of layers: {_FITTED}"),
+    "fp16.skipped": Threshold(5, f"steps in a row that the scaler skipped: {_FITTED}"),
+    # ---------------------------------------------------------------------------------- head and inputs
+    "head.softmax": Threshold(0.03, "|Σ_k ∂L/∂z_k| behind a softmax is 0 in exact numbers; bfloat16 rounds by 0.004"),
+    "head.chance": Threshold(0.2, f"first loss this near to ln K: {_FITTED}"),
+    "head.squashed": Threshold(
+        0.35, "of the gradient √(1-1/K)/B that ln K has: a softmax in between leaves 1/K, a sigmoid 1/4"
+    ),
+    "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
+    "head.masked": Threshold(0.2, f"share of exact zeros among the gradients of a sample's outputs: {_FITTED}"),
+    "loss.unbounded": Threshold(1000.0, f"times its first size, below zero: {_FITTED}"),
+    "input.large_std": Threshold(10.0, f"{_FITTED}"),
+    "input.large_output": Threshold(10.0, f"RMS of the last layer's z, where inputs are large: {_FITTED}"),
+    "input.small_std": Threshold(0.01, f"{_FITTED}"),
+    "batch_norm.samples": Threshold(4, "GroupNorm's paper (Wu & He 2018) loses 10 points of accuracy at 2 samples"),
+    "no_gradient.share": Threshold(0.5, f"of the weight layers: {_FITTED}"),
+}
+
+
+def limit(name: str) -> float:
+    """The value of a threshold."""
+    return THRESHOLDS[name].value
+
+
+def digest() -> str:
+    """Of all values."""
+    values = {name: threshold.value for name, threshold in sorted(THRESHOLDS.items())}
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
