@@ -15,6 +15,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.
 
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
 BASICS = {"errors", "jsonl", "catalog", "clashes"}
+JUDGING = {f"diagnostics.{name}" for name in ("history", "profile", "findings", "thresholds", "evidence")}
+JUDGING |= {"diagnostics.rules_gradient", "diagnostics.rules_training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "jsonl": set(),
@@ -29,13 +31,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layers": {"randomness", "torch"},
     "models": {"layers", "randomness", "torch"},
     "data": {"randomness", "torch", "torchvision", "pytorch_lightning", "numpy", "PIL"},
-    "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich"},
+    "training": {"torch", "pytorch_lightning", "torchmetrics", "wandb", "rich", "diagnostics.findings"},
     "diagnostics": {"torch", "pytorch_lightning", "numpy"},
     "diagnostics.history": {"diagnostics.profile"},
     "diagnostics.profile": set(),
+    "diagnostics.findings": {"diagnostics.profile"},
+    "diagnostics.thresholds": set(),
+    "diagnostics.evidence": {"diagnostics.history", "diagnostics.profile", "diagnostics.thresholds"},
+    "diagnostics.rules_gradient": JUDGING,
+    "diagnostics.rules_training": JUDGING,
+    "diagnostics.remedies": JUDGING,
+    "diagnostics.rules": {*JUDGING, "diagnostics.remedies", "omegaconf"},
     "diagnostics.theory": {"numpy"},
     "diagnostics.metrics": {"diagnostics.history", "diagnostics.profile"},
-    "reports": {"diagnostics.history", "diagnostics.profile", "matplotlib", "numpy", "wandb"},
+    "reports": {*JUDGING, "diagnostics.rules", "matplotlib", "numpy", "wandb"},
     "folder": {"config", "pytorch_lightning"},
     "machine": {"config", "torch"},
     "build": {
@@ -63,8 +72,35 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pytorch_lightning",
         "omegaconf",
     },
-    "cli": {"config", "validation", "overrides", "strategies", "run", "training", "reports", "omegaconf"},
-    "__init__": {"build", "diagnostics"},
+    "checkup": {
+        "build",
+        "config",
+        "folder",
+        "machine",
+        "overrides",
+        "run",
+        "data",
+        "diagnostics",
+        *JUDGING,
+        "diagnostics.rules",
+        "reports",
+        "torch",
+        "pytorch_lightning",
+    },
+    "evaluation": {"build", "config", "machine", "run", "training", "torch", "pytorch_lightning"},
+    "cli": {
+        "config",
+        "validation",
+        "overrides",
+        "strategies",
+        "run",
+        "checkup",
+        "evaluation",
+        "training",
+        "reports",
+        "omegaconf",
+    },
+    "__init__": {"build", "diagnostics", "diagnostics.rules"},
     "__main__": {"cli"},
 }
 LOCAL_ONLY = {"wandb": {"training/loggers.py", "reports/wandb_panels.py"}, "matplotlib": {"reports/plots.py"}}
@@ -122,6 +158,8 @@ def test_each_room_imports_only_what_it_may(path: Path) -> None:
         ("models.mlp", "from ..config import Config"),
         ("training.classifier", "from ..models.mlp import MLP"),
         ("diagnostics.history", "import torch"),
+        ("diagnostics.rules", "from ..build import network"),
+        ("diagnostics.rules_gradient", "import torch"),
         ("reports.plots", "from ..diagnostics.monitor import GradientMonitor"),
         ("config", "import torch"),
         ("data.loader", "from omegaconf import OmegaConf"),

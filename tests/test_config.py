@@ -184,7 +184,7 @@ def test_a_number_can_be_a_name() -> None:
 
 def test_an_unknown_command_is_named(cli: Callable[..., Any]) -> None:
     code, _, err = cli("trian", "model=lstm")
-    assert (code, "unknown command trian" in err, "train | evaluate" in err) == (2, True, True)
+    assert (code, "unknown command trian" in err, "train | diagnose | evaluate" in err) == (2, True, True)
 
 
 def test_python_defaults_are_those_of_the_configs() -> None:
@@ -216,7 +216,7 @@ def test_a_yaml_file_may_write_the_bare_name(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ one owner a default
 def test_every_valid_key_shows_in_the_composed_configuration() -> None:
     """No `+` is ever needed: what the schema knows, YAML shows, for every choice of every group."""
-    shown: set[str] = {"experiment", "debug"}
+    shown: set[str] = {"experiment", "fault", "debug"}
     for family, names in GROUPS.items():
         for name in names if family != "augment" else []:
             words = [f"{family}={name}", *(["data.dir=x"] if name == "image_folder" else [])]

@@ -43,6 +43,7 @@ def test_a_run_leaves_everything_in_its_folder_and_nothing_elsewhere(cli: Cli, t
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml", "overrides.yaml", "metrics.jsonl", "gradients.jsonl", "checkpoints", "summary.json",
+        "diagnosis.json",
         "confusion_matrix.png", "depth_ribbon.png", "gradient_norms.png", "predictions.png", "report.html",
     }  # fmt: skip
     result = summary(folder)

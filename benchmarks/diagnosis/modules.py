@@ -116,7 +116,7 @@ def task_score(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> dic
 
 
 def _capped(score: float) -> float:
-    return min(score, 1.0) if math.isfinite(score) else 1.0
+    return max(min(score, 1.0), 0.0) if math.isfinite(score) else 1.0
 
 
 class Adversarial(LightningModule):

@@ -209,6 +209,8 @@ class Attention(nn.Module):
     def __init__(self, s: Settings) -> None:
         super().__init__()
         self.place, self.gain = s.norm, s.branch_gain
+        ahead = torch.ones(s.length, s.length, dtype=torch.bool).triu(1) if s.every_step else None
+        self.register_buffer("ahead", ahead)
         self.attention = nn.MultiheadAttention(s.width, 4, batch_first=True, dropout=s.dropout)
         self.dense = nn.Sequential(
             nn.Linear(s.width, 2 * s.width), ACTIVATIONS[s.activation](), nn.Linear(2 * s.width, s.width)
@@ -224,7 +226,7 @@ class Attention(nn.Module):
         return x + self.gain * self.dense(self.norm2(x))  # type: ignore[no-any-return]
 
     def _attend(self, x: Tensor) -> Tensor:
-        return self.attention(x, x, x, need_weights=False)[0]  # type: ignore[no-any-return]
+        return self.attention(x, x, x, attn_mask=self.ahead, need_weights=False)[0]  # type: ignore[no-any-return]
 
 
 class Tokens(nn.Module):

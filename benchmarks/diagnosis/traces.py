@@ -27,6 +27,7 @@ import torch
 from cases import CASES, SEEDS, Case
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.plugins import MixedPrecision
+from statistics_published import FILE, PublishedStatistics
 from tasks import images
 from torch import Tensor
 
@@ -123,7 +124,7 @@ def run(case: Case, seed: int, variant: str, words: Sequence[str], folder: Path)
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[GradientMonitor(100, place / "gradients.jsonl"), losses],
+        callbacks=[GradientMonitor(100, place / "gradients.jsonl"), PublishedStatistics(place / FILE), losses],
     )
     trainer.fit(made.module, made.batches)
     outcome = {

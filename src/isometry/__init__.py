@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from .build import initialize, load
     from .diagnostics.monitor import GradientMonitor
     from .diagnostics.probe import probe
+    from .diagnostics.rules import diagnose
 
 __version__ = "0.1.0"
-__all__ = ["GradientMonitor", "initialize", "load", "probe"]
+__all__ = ["GradientMonitor", "diagnose", "initialize", "load", "probe"]
 
 _HOMES = {
     "GradientMonitor": ".diagnostics.monitor",
+    "diagnose": ".diagnostics.rules",
     "initialize": ".build",
     "load": ".build",
     "probe": ".diagnostics.probe",

@@ -47,12 +47,15 @@ def checkup(config: Config) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     say("machine", check_machine(config))
-    logging.getLogger("isometry").setLevel(logging.ERROR)  # the findings of each trial are in the table
     folder = enter_folder(config)
+    log = logging.getLogger("isometry")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the findings of each trial are in the table
     try:
         with expected_warnings():
             return _checkup_in(folder, config)
     finally:
+        log.setLevel(level)
         leave_folder(folder)
 
 

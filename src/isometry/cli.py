@@ -76,7 +76,7 @@ def train(words: Sequence[str]) -> None:
     summary = run.train(config, words)
     run.say("result", f"test accuracy {summary['test/acc']:.2%} in {summary['duration_s']:.0f} s")
     run.say("folder", str(summary["folder"]))
-    if config.diagnose.strict and summary["verdict"].startswith("critical"):
+    if config.diagnose.strict and str(summary["verdict"]).startswith("critical"):
         raise CriticalFinding(f"error: {summary['verdict']}, and diagnose.strict is set")
 
 
@@ -122,9 +122,9 @@ def evaluate(words: Sequence[str]) -> None:
     from .training.checkpoints import BEST, find_checkpoint, read_checkpoint
 
     config = change(read_checkpoint(find_checkpoint(str(place), BEST))["isometry"]["config"], others)
-    from . import run
+    from . import evaluation
 
-    run.evaluate(config, str(place))
+    evaluation.evaluate(config, str(place))
 
 
 def diagnose(words: Sequence[str]) -> None:

@@ -97,7 +97,7 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
     exit_code = 1
     try:
         summary = _fit_and_test(folder, config, module, data, steps, loggers, monitor, ckpt_path)
-        summary |= {"verdict": monitor.diagnosis.verdict, "findings": _findings(monitor)}
+        summary |= _verdict(monitor)
         summary["duration_s"] = round(time.monotonic() - started, 1)
         if is_first_process():
             (folder / "summary.json").write_text(json.dumps(summary, indent=1))
@@ -110,7 +110,7 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
         exit_code = error.exit_code
         raise
     finally:
-        if is_first_process():
+        if is_first_process() and monitor.history.records:
             (folder / "diagnosis.json").write_text(json.dumps(monitor.diagnosis.as_dict(), indent=1))
         if wandb_log:
             finish_wandb(wandb_log, exit_code)
@@ -134,7 +134,9 @@ def _fit_and_test(
     resume = str(ckpt_path) if ckpt_path else None
     guarded(trainer, folder, lambda: trainer.fit(module, datamodule=data, ckpt_path=resume))
     if trainer.global_step < steps:
-        say("stopped", f"early, after {trainer.global_step:,} of {steps:,} steps: val/loss stopped falling")
+        stops = config.monitor.on_critical == "stop" and not monitor.diagnosis.healthy
+        why = monitor.diagnosis.verdict if stops else "val/loss stopped falling"
+        say("stopped", f"early, after {trainer.global_step:,} of {steps:,} steps: {why}")
     best = _best_checkpoint(trainer, module, data, folder)
     tested = guarded(
         trainer, folder, lambda: trainer.test(module, datamodule=data, ckpt_path=str(best), verbose=False)[0]
@@ -143,7 +145,8 @@ def _fit_and_test(
     if is_first_process():
         _draw(folder, module, data, confusion)
         print(terminal.layer_table(monitor.history))
-        print("\n".join(terminal.findings_lines(monitor.diagnosis)))
+        if monitor.history.records:
+            print("\n".join(terminal.findings_lines(monitor.diagnosis)))
         if config.trainer.profiler:
             say("profile", str(folder / "fit-profile.txt"))
     return {
@@ -194,42 +197,6 @@ def _best_validation(folder: Path) -> dict[str, float]:
     rows = [row for row in read_lines(folder / "metrics.jsonl") if math.isfinite(float(row.get("val/loss", math.nan)))]
     best = min(rows, key=lambda row: float(row["val/loss"]), default={})
     return {key: value for key, value in best.items() if key.startswith("val/")}
-
-
-def evaluate(config: Config, place: str) -> dict[str, Any]:
-    """The test accuracy of a checkpoint, from that file and the data alone; also stored as `evaluation.json`."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    say("machine", check_machine(config))
-    path = find_checkpoint(place, BEST)
-    module = build.load(path)
-    images = build.image_set(config)
-    if images.class_names != module.class_names:
-        raise CheckpointError(
-            f"error: {path} knows {len(module.class_names)} classes ({', '.join(module.class_names[:3])} …), "
-            f"the data has {len(images.class_names)} ({', '.join(images.class_names[:3])} …)"
-        )
-    data = build.datamodule(config, images)
-    data.mean, data.std = torch.tensor(module.mean), torch.tensor(module.std)  # as it was trained
-    keys = ("accelerator", "precision", "limit_test_batches")
-    trainer = Trainer(
-        **{key: value for key, value in config.trainer.options().items() if key in keys},
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    with expected_warnings():
-        tested = guarded(trainer, path.parent, lambda: trainer.test(module, datamodule=data, verbose=False)[0])
-    say("result", f"test accuracy {tested['test/acc']:.2%} on {config.data.name}")
-    target = (path.parent.parent if path.parent.name == "checkpoints" else path.parent) / "evaluation.json"
-    try:
-        target.write_text(json.dumps({**tested, "checkpoint": str(path)}, indent=1))
-    except OSError as error:
-        raise ResourceError(f"error: cannot write {target}: {error.strerror}") from None
-    say("file", str(target))
-    return dict(tested)
 
 
 def say(topic: str, line: str) -> None:
@@ -290,9 +257,13 @@ def _draw(folder: Path, module: Classifier, data: ImageDataModule, confusion: An
         say("pictures", f"not all could be drawn: {error}")
 
 
-def _findings(monitor: GradientMonitor) -> list[dict[str, Any]]:
+def _verdict(monitor: GradientMonitor) -> dict[str, Any]:
     """For the summary: which rules hold, how bad and since when; `diagnosis.json` says the rest."""
-    return [{"rule": each.rule, "severity": each.severity, "since": each.since} for each in monitor.diagnosis.findings]
+    if not monitor.history.records:
+        return {"verdict": None, "findings": []}  # nothing was measured
+    found = monitor.diagnosis.findings
+    told = [{"rule": each.rule, "severity": each.severity, "since": each.since} for each in found]
+    return {"verdict": monitor.diagnosis.verdict, "findings": told}
 
 
 def _git_commit() -> str | None:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
 from isometry import probe
+from isometry.diagnostics.evidence import head_gradient
 from isometry.diagnostics.profile import LayerProfile, Profile
 
 Loss = Callable[[Any, Any], Tensor]
@@ -1025,3 +1026,175 @@ def test_the_jacobian_is_only_there_where_asked_for() -> None:
     assert probe(nn.Sequential(scaled(1.0)), noise(4, 4), mse).jacobian is None
     frozen = nn.Sequential(scaled(2.0)).requires_grad_(False)
     assert probe(frozen, noise(64, 4), mse, jacobian_samples=64).jacobian == pytest.approx(4, rel=0.1)
+
+
+# ------------------------------------------------------------------------------------- what the rules look at
+CLASSES, SAMPLES = 10, 64
+
+
+def with_zero_head(activation: nn.Module | None = None, classes: int = CLASSES) -> nn.Sequential:
+    """All logits are 0 at first: the loss is that of a guess."""
+    head = nn.Linear(16, classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), head, *([activation] if activation else []))
+
+
+def labelled(classes: int = CLASSES) -> tuple[Tensor, Tensor]:
+    """As many of each class as of any other."""
+    return torch.randn(SAMPLES * classes // 2, 8), torch.arange(SAMPLES * classes // 2) % classes
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize(
+    ("activation", "ratio"),
+    [
+        (None, lambda classes: 1.0),
+        (nn.Softmax(dim=-1), lambda classes: 1 / classes),  # equal numbers: cross-entropy sees a guess, too
+        (nn.Sigmoid(), lambda classes: 1 / 4),
+    ],
+    ids=["logits", "softmax", "sigmoid"],
+)
+def test_the_gradient_at_the_head_of_a_guess(
+    activation: nn.Module | None, ratio: Callable[[int], float], classes: int
+) -> None:
+    shown = probe(with_zero_head(activation, classes), labelled(classes), F.cross_entropy)
+    head = rows(shown)["2"]
+    assert shown.loss == pytest.approx(math.log(classes), rel=1e-6)
+    assert head_gradient(head) == pytest.approx(ratio(classes), rel=1e-4)
+    assert head.unit_sum == pytest.approx(0, abs=1e-5)  # also through equal sigmoids of a softmax
+    assert head.unit_zeros == 0.0
+
+
+def test_the_gradient_of_a_guess_at_each_pixel() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, CLASSES, 1))
+    nn.init.zeros_(net[2].weight)
+    nn.init.zeros_(net[2].bias)  # type: ignore[arg-type]
+    batch = torch.randn(8, 3, 5, 5), torch.randint(CLASSES, (8, 5, 5))
+    head = rows(probe(net, batch, F.cross_entropy))["2"]
+    assert head_gradient(head) == pytest.approx(1.0, rel=1e-5)
+    assert head.unit_sum == pytest.approx(0, abs=1e-5)
+
+
+def test_the_sum_at_the_head_is_0_behind_a_softmax_alone() -> None:
+    x, labels = labelled()
+    plain = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, CLASSES))
+
+    def unit_sum(loss: Loss) -> float:
+        head = rows(probe(plain, (x, labels), loss))["2"]
+        assert head.unit_sum is not None
+        return head.unit_sum
+
+    assert unit_sum(F.cross_entropy) == pytest.approx(0, abs=1e-5)
+    assert unit_sum(lambda z, y: F.nll_loss(z.log_softmax(-1), y)) == pytest.approx(0, abs=1e-5)
+    assert unit_sum(lambda z, y: mse(z, F.one_hot(y, CLASSES).float())) > 0.1
+    assert unit_sum(lambda z, y: F.cross_entropy(z.relu(), y)) > 0.1
+
+
+def test_a_relu_on_the_head_leaves_zeros() -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, CLASSES), nn.ReLU())
+    head = rows(probe(net, labelled(), F.cross_entropy))["2"]
+    assert head.unit_zeros == pytest.approx(0.5, abs=0.15)
+    assert head.activation == "relu"
+    assert rows(probe(net[:3], labelled(), F.cross_entropy))["2"].unit_zeros == 0.0
+
+
+def test_only_the_layer_next_to_the_loss_has_a_sum_and_zeros() -> None:
+    shown = rows(probe(with_zero_head(), labelled(), F.cross_entropy))
+    assert (shown["0"].unit_sum, shown["0"].unit_zeros) == (None, None)
+    single = rows(probe(nn.Sequential(nn.Linear(8, 1)), noise(8, 8), lambda z, y: z.square().mean()))["0"]
+    assert (single.unit_sum, single.unit_zeros) == (None, 0.0)
+
+
+def test_equal_units_have_no_spread_and_random_ones_do() -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Conv1d(1, 8, 3, padding=1), nn.Flatten(), nn.Linear(128, 1))
+    nn.init.constant_(net[0].weight, 0.1)
+    nn.init.zeros_(net[2].weight)
+
+    class Reshaped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net[2:](self.net[:2](x)[:, None])  # type: ignore[no-any-return, index]
+
+    shown = rows(probe(Reshaped(), (torch.randn(4, 8), torch.randn(4, 1)), mse))
+    assert shown["net.0"].weight_spread == pytest.approx(0, abs=1e-6)
+    assert shown["net.2"].weight_spread == 0.0
+    assert shown["net.4"].weight_spread is None  # one unit
+    assert rows(probe(nn.Sequential(nn.Linear(8, 16)), noise(4, 8), lambda z, y: z.sum()))["0"].weight_spread > 0.8  # type: ignore[operator]
+
+
+def test_a_table_s_rows_are_no_units() -> None:
+    table = nn.Embedding(10, 4)
+    nn.init.zeros_(table.weight)
+    net = nn.Sequential(table, nn.Flatten(), nn.Linear(12, 4))
+    shown = probe(net, (torch.randint(10, (8, 3)), torch.randn(8, 4)), mse)
+    assert rows(shown)["0"].weight_spread is None
+    assert (shown.input_mean, shown.input_std, shown.input_largest) == (None, None, None)
+
+
+@pytest.mark.parametrize("way", ["detach", "no_grad"])
+def test_a_trunk_whose_output_is_detached_is_told_from_one_that_runs_without_gradients(way: str) -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.head = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad() if way == "no_grad" else torch.enable_grad():
+                z = self.trunk(x)
+            return self.head(z.detach())  # type: ignore[no-any-return]
+
+    shown = rows(probe(Cut(), noise(16, 8), mse))
+    assert [shown[name].detached for name in ("trunk.0", "trunk.2", "head")] == [way == "detach"] * 2 + [False]
+    assert [shown[name].gradient_rms for name in ("trunk.0", "trunk.2")] == [None, None]
+    assert shown["head"].gradient_rms
+
+
+def test_frozen_layers_are_not_detached() -> None:
+    net = dense(8, 4, nn.ReLU)
+    net[0].requires_grad_(False)
+    assert [row.detached for row in probe(net, noise(16, 8), mse).layers] == [False] * 4
+
+
+def test_the_inputs_of_the_first_layer_by_hand() -> None:
+    x = torch.tensor([[1.0, -3.0], [5.0, 1.0]])
+    shown = probe(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), (x, x), mse)
+    assert (shown.input_mean, shown.input_std, shown.input_largest) == pytest.approx((1.0, math.sqrt(8), 5.0))
+    shifted = probe(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), (x, x), mse)
+    assert (shifted.input_mean, shifted.input_std) == pytest.approx((0.0, 1.0), abs=1e-4)  # what the layer itself gets
+
+
+def test_batch_norm_says_over_how_many_samples_while_it_trains() -> None:
+    net = dense(8, 3, nn.ReLU, norm=True)
+    assert probe(net, noise(6, 8), mse).batch_norm_samples == 6
+    assert probe(net.eval(), noise(6, 8), mse).batch_norm_samples is None
+    assert probe(dense(8, 3, nn.ReLU), noise(6, 8), mse).batch_norm_samples is None
+    net[1].train()
+    assert probe(net, noise(6, 8), mse).batch_norm_samples == 6
+    images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 4))
+    assert probe(images, (torch.randn(5, 1, 6, 6), torch.randn(5, 4)), mse).batch_norm_samples == 5
+
+
+def test_kinds_samples_and_activations_are_named() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LeakyReLU(), nn.Flatten(), nn.Linear(32, 4), nn.Tanh(), nn.Linear(4, 4))
+    shown = probe(net, (torch.randn(5, 1, 6, 6), torch.randn(5, 4)), mse).layers
+    assert [(row.kind, row.samples, row.activation) for row in shown] == [
+        ("Conv2d", 5, "leakyrelu"), ("Linear", 5, "tanh"), ("Linear", 5, None),
+    ]  # fmt: skip
+
+
+def test_subnormal_gradients_are_counted_in_float16_alone() -> None:
+    net, (x, y) = nn.Sequential(scaled(1.0), scaled(1.0)), noise(16, 4)
+    tiny = 1e-6 * y.sign()
+    half = probe(net.half(), (x.half(), tiny.half()), total)
+    assert [row.subnormal for row in half.layers] == [1.0, 1.0]
+    assert [row.subnormal for row in probe(net, (x.half(), y.sign().half()), total).layers] == [0.0, 0.0]
+    assert [row.subnormal for row in probe(net.float(), (x, tiny), total).layers] == [None, None]
+
+
+def test_the_loss_of_the_pass_is_kept() -> None:
+    x, y = noise(16, 4)
+    assert probe(nn.Sequential(scaled(2.0)), (x, y), mse).loss == pytest.approx(float(mse(2 * x, y)), rel=1e-6)

@@ -121,6 +121,17 @@ def test_branches_side_by_side_share_a_depth() -> None:
     assert 0 < fit.quality < 1
 
 
+def test_norms_are_fitted_over_layers_of_any_shape() -> None:
+    """‖∂L/∂z‖ is what counts there: RMS times the root of the size."""
+    rows = [layer(d, 0.5 ** (9 - d) / math.sqrt(d), (d,)) for d in range(1, 9)]
+    assert profile(*rows).backward is None
+    fit = profile(*rows).backward_norms
+    assert fit is not None
+    assert fit.gain == pytest.approx(0.5, rel=1e-12)
+    assert fit.decades == pytest.approx(7 * math.log10(0.5), rel=1e-12)
+    assert profile(*rows[:2]).backward_norms is None
+
+
 def test_a_thousand_layers_fit_as_well() -> None:
     fit = profile(*(layer(d, g) for d, g in enumerate(geometric(0.5, 1000), 1))).backward
     assert fit is not None
@@ -186,17 +197,47 @@ def test_links_between_different_shapes_are_not_asked() -> None:
     assert shown.expected_backward_gain == pytest.approx(0.5)
 
 
+def test_a_second_call_of_a_module_has_the_module_s_path() -> None:
+    rows = [LayerProfile(name, 1, (8,), 1.0, 0.0, 1.0) for name in ("a.b", "a.b@2", "a.b@12", "a@b")]
+    assert [row.module for row in rows] == ["a.b", "a.b", "a.b", "a@b"]
+
+
 # ------------------------------------------------------------------------------------------- write and read
 FULL = Profile(
     7,
     (
-        LayerProfile("a", 1, (4, 2, 2), 0.5, -0.25, 1e-36, 3, 0.5, 0.125, 0.75, 1.5),
+        LayerProfile(
+            "a",
+            1,
+            (4, 2, 2),
+            0.5,
+            -0.25,
+            1e-36,
+            3,
+            0.5,
+            0.125,
+            0.75,
+            1.5,
+            kind="Conv2d",
+            samples=32,
+            activation="relu",
+            weight_spread=0.875,
+            unit_sum=0.0,
+            unit_zeros=0.25,
+            subnormal=0.5,
+            detached=True,
+        ),
         LayerProfile("a@2", 2, (), math.nan, -math.inf, math.inf),
         LayerProfile("b", 2, (8,), 1e30, 0.0, None, dead=0.0),
     ),
     (TimeProfile("rnn", (1e-187, 0.0, math.inf, 1.0)),),
     {"attention.out_proj": "it was not called as a module"},
     jacobian=1.0625,
+    loss=2.25,
+    input_mean=-0.5,
+    input_std=math.inf,
+    input_largest=255.0,
+    batch_norm_samples=16,
 )
 
 
@@ -213,6 +254,7 @@ FULL = Profile(
                     "b": LayerRecord(0.0, update_ratio=None, weight_norm=0.0),
                 },
                 optimizer=1, frozen=["c"], unused=["d"], skipped=2, scale=65536.0, monitor_ms=0.5,
+                losses=[2.25, math.nan], lr=0.125,
             ),
             "records",
         ),

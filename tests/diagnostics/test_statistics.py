@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from isometry.diagnostics.statistics import combine_norms, count_nonfinite, tensor_norms
+from isometry.diagnostics.statistics import (
+    combine_norms,
+    count_nonfinite,
+    subnormal_share,
+    tensor_norms,
+    unit_spread,
+    unit_sum,
+    unit_zeros,
+)
 
 
 def test_hand_set_gradients_have_the_norms_of_arithmetic() -> None:
@@ -53,3 +61,87 @@ def test_sparse_gradients_count_their_values() -> None:
 
 def test_no_tensors_have_no_norm() -> None:
     assert combine_norms(tensor_norms([])).item() == 0
+
+
+# -------------------------------------------------------------------------------------------------- units
+@pytest.mark.parametrize(
+    ("weight", "spread"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]], 0.0),  # equal units
+        ([[0.0, 0.0], [0.0, 0.0]], 0.0),  # no weights at all
+        ([[1.0, 0.0], [0.0, 1.0]], math.sqrt(1 / 2)),  # the mean is (½, ½): half of the square is left
+        ([[3.0, -4.0], [-3.0, 4.0]], 1.0),  # their mean is 0
+        ([[1e-30, 0.0], [0.0, 1e-30]], math.sqrt(1 / 2)),  # its squares are 0 in float32
+    ],
+)
+def test_the_spread_of_units_by_hand(weight: list[list[float]], spread: float) -> None:
+    assert float(unit_spread(torch.tensor(weight))) == pytest.approx(spread, abs=1e-7)
+
+
+def test_random_units_spread_and_nearly_equal_ones_hardly_do() -> None:
+    assert float(unit_spread(torch.randn(8, 3, 5, 5))) == pytest.approx(math.sqrt(7 / 8), abs=0.05)
+    equal = torch.randn(1, 400).repeat(8, 1) * (1 + 1e-7)
+    assert float(unit_spread(equal)) < 1e-6
+    assert float(unit_spread(equal + 0.1 * torch.randn(8, 400))) > 0.05
+
+
+def norm(tensor: torch.Tensor) -> float:
+    return float(tensor.double().norm())
+
+
+@pytest.mark.parametrize(
+    ("gradient", "total"),
+    [
+        ([[0.5, -0.25, -0.25], [-1.0, 1.0, 0.0]], 0.0),  # as behind a softmax
+        ([[1.0, 1.0], [-2.0, -2.0]], math.sqrt(2)),  # all alike: √K
+        ([[3.0, 4.0]], 7 / 5),
+        ([[1.0, 0.0, 0.0, 0.0]], 1.0),  # a single one
+    ],
+)
+def test_the_sum_over_units_by_hand(gradient: list[list[float]], total: float) -> None:
+    tensor = torch.tensor(gradient)
+    assert float(unit_sum(tensor, -1, norm(tensor)) or 0.0) == pytest.approx(total, abs=1e-6)
+    assert float(unit_sum(1e-12 * tensor, -1, 1e-12 * norm(tensor)) or 0.0) == pytest.approx(total, abs=1e-6)
+    channels = tensor[:, :, None, None].expand(-1, -1, 2, 3)
+    assert float(unit_sum(channels, 1, norm(channels)) or 0.0) == pytest.approx(total, abs=1e-6)
+
+
+def test_independent_gradients_have_the_sum_1() -> None:
+    tensor = torch.randn(4000, 10)
+    assert float(unit_sum(tensor, -1, norm(tensor)) or 0.0) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("gradient", [torch.ones(4), torch.ones(4, 1), torch.zeros(4, 3)])
+def test_there_is_no_sum_of_a_single_unit_nor_of_nothing(gradient: torch.Tensor) -> None:
+    assert unit_sum(gradient, -1, norm(gradient) if gradient.dim() == 1 or gradient.shape[1] == 1 else 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("gradient", "share"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0]], 0.0),
+        ([[1.0, 0.0], [0.0, 4.0]], 1 / 2),
+        ([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]], 3 / 8),
+        ([[1.0, 0.0], [0.0, 0.0]], 1 / 2),  # a sample without any gradient tells nothing
+        ([[0.0, 0.0], [0.0, 0.0]], 0.0),
+    ],
+)
+def test_the_share_of_zeros_among_samples_with_a_gradient(gradient: list[list[float]], share: float) -> None:
+    tensor = torch.tensor(gradient)
+    assert float(unit_zeros(tensor, -1)) == pytest.approx(share)  # type: ignore[arg-type]
+    assert float(unit_zeros(tensor.T.contiguous()[None], 1)) == pytest.approx(share)  # type: ignore[arg-type]
+    assert unit_zeros(tensor[0], -1) is None
+
+
+def test_of_a_single_output_the_share_of_zeros_is_among_all_samples() -> None:
+    assert float(unit_zeros(torch.tensor([[0.0], [2.0], [0.0], [0.0]]), -1)) == 3 / 4  # type: ignore[arg-type]
+    assert float(unit_zeros(torch.zeros(2, 1, 4, 4), 1)) == 1.0  # type: ignore[arg-type]
+
+
+def test_the_share_of_subnormal_numbers_by_hand() -> None:
+    """float16: normal from 2^-14 = 6.1e-5, subnormal down to 6e-8."""
+    half = torch.tensor([0.0, 0.0, 1.0, -(2.0**-14), 2.0**-15, -1e-6, 6e-8, 1.0], dtype=torch.float16)
+    assert float(subnormal_share(half)) == pytest.approx(3 / 6)
+    assert float(subnormal_share(half.float())) == 0.0  # for float32 they are normal
+    assert float(subnormal_share(torch.zeros(4, dtype=torch.float16))) == 0.0
+    assert float(subnormal_share(torch.tensor([math.inf, math.nan, 1e-6], dtype=torch.float16))) == pytest.approx(1 / 3)

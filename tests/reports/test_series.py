@@ -63,10 +63,6 @@ def test_update_ratios_come_from_the_nearest_step_with_values_of_each_optimizer(
     assert series.update_ratios(history(), 0) == {}
 
 
-def test_a_second_call_of_a_module_has_the_modules_path() -> None:
-    assert [series.module_path(name) for name in ("a.b", "a.b@2", "a.b@12", "a@b")] == ["a.b", "a.b", "a.b", "a@b"]
-
-
 def test_dead_units_are_the_profiles_own_else_the_last_windows() -> None:
     made = history(
         UnitsRecord(0, 10, 1000, {"network.layer0": 0.5}), UnitsRecord(10, 20, 1000, {"network.layer1": 1.0})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain, pairwise
 
@@ -16,6 +16,7 @@ from .history import GradientRecord, History
 from .profile import Fit, LayerProfile, Profile
 from .thresholds import limit
 
+SPAN = 500  # steps that count as recent, so that a verdict costs the same after 1,000,000
 RECENT, NEEDED = 5, 3  # of so many recent profiles or records so many must show it
 _ODD_KINDS = ("Embedding", "EmbeddingBag")  # rows of a table are no units
 
@@ -37,9 +38,9 @@ class Evidence:
         recent = hits[-RECENT:]
         return bool(recent) and recent[-1] and (self.is_probe or sum(recent) >= needed)
 
-    def in_profiles(self, holds: Callable[[Profile], bool], profiles: Iterable[Profile] | None = None) -> bool:
+    def in_profiles(self, holds: Callable[[Profile], bool]) -> bool:
         """Whether something holds persistently in the profiles."""
-        return self.persists([holds(profile) for profile in (self.profiles if profiles is None else profiles)])
+        return self.persists([holds(profile) for profile in self.profiles[-RECENT:]])
 
     @property
     def early_profiles(self) -> list[Profile]:
@@ -92,22 +93,22 @@ class Evidence:
 
     @cached_property
     def recent_loss(self) -> float | None:
-        """The median of the last tenth, at least five."""
-        recent = self.losses[-max(5, len(self.losses) // 10) :]
+        """The median of the last tenth, at least five, at most 500."""
+        recent = self.losses[-min(max(5, len(self.losses) // 10), SPAN) :]
         values = [loss if not math.isnan(loss) else math.inf for loss in recent]
         return statistics.median(values) if values else None
 
     @cached_property
     def best_loss(self) -> float | None:
-        """The smallest median of five in a row."""
-        known = [loss for loss in self.losses if math.isfinite(loss)]
-        fives = [statistics.median(known[i : i + 5]) for i in range(0, len(known) - 4, 5)]
-        return min(fives, default=None)
+        """The smallest median of five in a row, of at most 100 fives spread over the run."""
+        stride = max(5, len(self.losses) // 100)
+        fives = (self.losses[i : i + 5] for i in range(0, len(self.losses) - 4, stride))
+        return min((statistics.median(five) for five in fives if all(map(math.isfinite, five))), default=None)
 
     @cached_property
     def noise(self) -> float:
         """Standard deviation of a single loss, from the median step between neighbours: that of a trend is small."""
-        known = [loss for loss in self.losses if math.isfinite(loss)]
+        known = [loss for loss in self.losses[-SPAN:] if math.isfinite(loss)]
         steps = [abs(after - before) for before, after in pairwise(known)]
         return statistics.median(steps) / (0.6745 * math.sqrt(2)) if steps else 0.0  # of normal differences
 
@@ -148,7 +149,12 @@ class Evidence:
     @property
     def is_tried(self) -> bool:
         """Whether there were steps enough to see a loss fall, and it has not clearly fallen."""
-        return not self.learns and len(self.losses) >= limit("loss.steps")
+        return not self.learns and self.is_old_enough
+
+    @property
+    def is_old_enough(self) -> bool:
+        """Whether there were steps enough to call anything critical; a probe was asked for what it shows."""
+        return self.is_probe or self.is_broken or self.records[-1].step + 1 >= limit("loss.steps")
 
     @property
     def is_broken(self) -> bool:
@@ -199,6 +205,14 @@ class Evidence:
         return found
 
     @cached_property
+    def totals(self) -> dict[int, list[float]]:
+        """The gradient norm of each step, by optimizer."""
+        found: dict[int, list[float]] = {}
+        for record in self.records:
+            found.setdefault(record.optimizer, []).extend(record.totals)
+        return found
+
+    @cached_property
     def full_rate_ratios(self) -> list[float]:
         """Those at no less than half the highest learning rate so far: at its end a schedule makes all steps small."""
         highest = max((record.lr for record in self.records if record.lr is not None), default=0.0)
@@ -212,7 +226,7 @@ def flow(profile: Profile) -> Fit | None:
 
 def head_of(profile: Profile) -> LayerProfile | None:
     """The layer next to the loss."""
-    return next((layer for layer in reversed(profile.layers) if layer.unit_sum is not None), None)
+    return next((layer for layer in reversed(profile.layers) if layer.unit_zeros is not None), None)
 
 
 def head_gradient(head: LayerProfile) -> float:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +42,8 @@ class LayerProfile:
             units are equal or all weights zero; None where there is nothing to compare.
         unit_sum: RMS over samples of Σ_k ∂L/∂z_k, over what independent gradients would give. Taken at the layer next
             to the loss alone; 0 behind a softmax, which does not change when all its inputs are shifted.
-        unit_zeros: Share of exact zeros in ∂L/∂z among samples with any gradient; there alone, too. 0 for raw logits.
+        unit_zeros: Share of exact zeros in ∂L/∂z among samples with any gradient (of a single output: among all
+            samples); there alone, too. 0 for raw outputs.
         subnormal: Share of the nonzero elements of ∂L/∂z below float16's smallest normal number, 6.1e-5, where the next
             ones are lost to zero; None for other types.
         detached: Whether z could have passed a gradient on and none came back.
@@ -72,7 +72,8 @@ class LayerProfile:
     @property
     def module(self) -> str:
         """Path of the module, whichever of its calls this is."""
-        return re.sub(r"@\d+$", "", self.name)
+        path, _, number = self.name.rpartition("@")
+        return path if path and number.isdigit() else self.name
 
 
 @dataclass(frozen=True, slots=True)

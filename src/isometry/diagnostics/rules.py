@@ -17,7 +17,7 @@ from typing import Any
 from . import rules_gradient as gradient
 from . import rules_training as training
 from .evidence import Evidence
-from .findings import CRITICAL, Diagnosis, Finding
+from .findings import WARNING, Diagnosis, Finding
 from .history import History, read_history
 from .profile import Profile
 from .remedies import remedies
@@ -83,7 +83,7 @@ def diagnose(what: Profile | History | str | Path, settings: Mapping[str, Any] |
         FileNotFoundError: The folder holds no `gradients.jsonl`.
     """
     if isinstance(what, str | Path):
-        return diagnose(read_history(Path(what) / "gradients.jsonl"), settings or _settings(Path(what)))
+        return diagnose(read_history(Path(what) / "gradients.jsonl"), settings or settings_in(Path(what)))
     if isinstance(what, Profile):
         history = History()
         history.append(what)
@@ -106,7 +106,12 @@ def judge(history: History, settings: Mapping[str, Any] | None = None, before: D
     since = {finding.rule: finding.since for finding in (before or Diagnosis()).findings}
     now = max([0, *(record.step for record in evidence.records), *(profile.step for profile in evidence.profiles)])
     found = [
-        replace(finding, since=since.get(finding.rule, now), remedies=remedies(finding, evidence, settings))
+        replace(
+            finding,
+            severity=finding.severity if evidence.is_old_enough else WARNING,
+            since=since.get(finding.rule, now),
+            remedies=remedies(finding, evidence, settings),
+        )
         for finding in (rule(evidence) for rule in RULES)
         if finding is not None
     ]
@@ -118,9 +123,9 @@ def _causes(found: Sequence[Finding]) -> list[Finding]:
     causes: list[Finding] = []
     for finding in found:
         explained = SYMPTOMS.union(*(EFFECTS.get(cause.rule, set()) for cause in causes)) if causes else set()
-        if finding.severity == CRITICAL and finding.rule not in explained:
+        if finding.rule not in explained:
             causes.append(finding)
-    return causes + [finding for finding in found if finding.severity != CRITICAL]
+    return sorted(causes, key=lambda finding: finding.severity == WARNING)
 
 
 def follow(history: History, settings: Mapping[str, Any] | None = None) -> Iterator[tuple[int, Diagnosis]]:
@@ -142,8 +147,8 @@ def _until(history: History, step: int) -> History:
     return part
 
 
-def _settings(folder: Path) -> Mapping[str, Any] | None:
-    """The configuration of a run of `train.py`."""
+def settings_in(folder: Path) -> Mapping[str, Any] | None:
+    """The configuration in a run's folder; None where there is none."""
     path = folder / "config.yaml"
     if not path.is_file():
         return None

@@ -75,7 +75,7 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
     early = [min(map(_decades, profile.times)) for profile in profiles[:3]]
     is_extreme = bool(early) and max(early) <= limit("time.extreme_decades")
-    if is_extreme and evidence.learns_slowly and len(evidence.losses) >= limit("loss.steps"):
+    if is_extreme and evidence.learns_slowly and evidence.is_old_enough:
         return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
     if evidence.learns or not evidence.persists(hits):
         return None
@@ -200,39 +200,47 @@ def no_gradient(evidence: Evidence) -> Finding | None:
     """Weight layers that run and want a gradient, and get none, or belong to no optimizer."""
     if not evidence.profiles:
         return None
-    cut = [name for name in _ran(evidence.profiles[-1]) if _gets_none(evidence, name)]
+    recent = [_calls(profile) for profile in evidence.profiles[-3:]]
+    names = list(recent[-1])
+    cut = [name for name in names if _is_cut_off(evidence, recent, name) or _has_no_optimizer(evidence, recent, name)]
     if not cut:
         return None
-    share = len(cut) / len(_ran(evidence.profiles[-1]))
-    is_trunk = share >= limit("no_gradient.share") or cut[0] == next(iter(_ran(evidence.profiles[-1])))
+    share = len(cut) / len(names)
+    is_trunk = share >= limit("no_gradient.share") or cut[0] == names[0]
     return Finding(
         "no_gradient",
         CRITICAL if is_trunk else WARNING,
-        f"{len(cut)} of {len(_ran(evidence.profiles[-1]))} weight layers get no gradient or belong to no optimizer, "
-        f"though they want one: {_names(cut)}.",
+        f"{len(cut)} of {len(names)} weight layers get no gradient or belong to no optimizer, though they want one: "
+        f"{_names(cut)}.",
         tuple(cut),
         {"layers": float(len(cut)), "share": share},
     )
 
 
-def _ran(profile: Profile) -> dict[str, list[LayerProfile]]:
-    """The calls of each weight layer."""
-    calls: dict[str, list[LayerProfile]] = {}
+Calls = dict[str, list[LayerProfile]]
+
+
+def _calls(profile: Profile) -> Calls:
+    """Of each weight layer."""
+    calls: Calls = {}
     for layer in profile.layers:
         calls.setdefault(layer.module, []).append(layer)
     return calls
 
 
-def _gets_none(evidence: Evidence, name: str) -> bool:
-    """Whether a layer is cut off in all recent profiles, or its parameters in all recent records."""
-    recent = evidence.profiles[-3:]
-    calls = [_ran(profile).get(name, []) for profile in recent]
-    if all(rows and all(row.detached for row in rows) for rows in calls) and (evidence.is_probe or len(recent) == 3):
-        return True
+def _is_cut_off(evidence: Evidence, recent: list[Calls], name: str) -> bool:
+    """Whether no call of a layer got back a gradient that it could have passed on, in all recent profiles."""
+    rows = [calls.get(name, []) for calls in recent]
+    is_cut = all(each and all(row.detached for row in each) for each in rows)
+    return is_cut and (evidence.is_probe or len(recent) == 3)
+
+
+def _has_no_optimizer(evidence: Evidence, recent: list[Calls], name: str) -> bool:
+    """Whether a gradient flows through a layer whose parameters no optimizer has, in all recent records."""
     records = evidence.records[-4:]  # of two optimizers two each
     if len(records) < 3 or any(name in record.frozen for record in records):
         return False
-    if not any(row.gradient_rms for rows in calls for row in rows):
+    if not any(row.gradient_rms for calls in recent for row in calls.get(name, [])):
         return False  # nothing flows here for reasons that other rules know: dead units, no_grad on purpose
     return not any(name in record.layers or name in record.unused for record in records)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from .evidence import Evidence, head_gradient, head_of, num_outputs
+from .evidence import SPAN, Evidence, head_gradient, head_of, num_outputs
 from .findings import CRITICAL, WARNING, Finding
 from .profile import Profile
 from .thresholds import limit
@@ -23,7 +23,7 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
     if first is None or first.input_std is None or not math.isfinite(first.input_std):
         return None
     passes_on = first.layers[-1].activation_rms > limit("input.large_output")  # no norm is in between
-    if evidence.learns and not (evidence.is_born_saturated or passes_on):
+    if not evidence.is_tried and not (evidence.is_old_enough and (evidence.is_born_saturated or passes_on)):
         return None
     mean, std = first.input_mean or 0.0, first.input_std
     size = math.hypot(mean, std)
@@ -40,17 +40,30 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
 
 def bad_output_head(evidence: Evidence) -> Finding | None:
     """The loss does not get what it wants: squashed logits, an activation on the head, or a flipped sign."""
-    words = [_wrong_head(profile) for profile in evidence.early_profiles]
-    if not evidence.persists([bool(text) for text in words]) or evidence.head is None:
+    if evidence.head is None:
         return None
-    ratio = head_gradient(evidence.head)
-    return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), {"gradient_ratio": ratio})
+    is_single = num_outputs(evidence.head) == 1
+    tell = _masked_output if is_single else _wrong_head
+    words = [tell(profile) for profile in evidence.early_profiles]
+    if not evidence.persists([bool(text) for text in words]) or (is_single and not evidence.learns_slowly):
+        return None
+    measured = {"zeros": evidence.head.unit_zeros or 0.0}
+    measured |= {} if is_single else {"gradient_ratio": head_gradient(evidence.head)}
+    return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), measured)
+
+
+def _masked_output(profile: Profile) -> str:
+    """What is wrong with a head of one output; empty: nothing."""
+    head = head_of(profile)
+    if head is None or (head.unit_zeros or 0.0) < limit("head.masked"):
+        return ""
+    return f"{head.unit_zeros:.0%} of the samples get no gradient at the output {head.name}: a ReLU is behind it."
 
 
 def _wrong_head(profile: Profile) -> str:
     """What is wrong with the head in a pass near chance level; empty: nothing."""
     head = head_of(profile)
-    if head is None or profile.loss is None or num_outputs(head) < 2:
+    if head is None or profile.loss is None:
         return ""
     chance, classes = math.log(num_outputs(head)), num_outputs(head)
     is_masked = (head.unit_zeros or 0.0) >= limit("head.masked") and (head.unit_sum or 0.0) > limit("head.softmax")
@@ -74,8 +87,8 @@ def _wrong_head(profile: Profile) -> str:
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
-    if evidence.learns or not evidence.profiles:
-        return None
+    if not evidence.is_tried or not evidence.profiles:
+        return None  # a large first loss may fall at once
     first = evidence.profiles[0]
     loss, chance = first.loss, evidence.chance
     if loss is not None and chance is not None and loss > limit("head.large_loss") * chance:
@@ -141,28 +154,30 @@ def chronic_clipping(evidence: Evidence) -> Finding | None:
 
 def unstable_gradients(evidence: Evidence) -> Finding | None:
     """Again and again a gradient many times larger than those around it, and than those at the start."""
-    totals = [total for record in evidence.records for total in record.totals]
-    spikes = _spikes(totals)
-    if len(spikes) < limit("spike.count") or len(spikes) < limit("spike.share") * len(totals):
+    spikes, steps = max((_spikes(totals) for totals in evidence.totals.values()), default=([], 0))
+    if len(spikes) < limit("spike.count") or len(spikes) < limit("spike.share") * steps:
         return None
     worst = max(spikes)
-    words = f"{len(spikes)} of {len(totals)} steps had a gradient up to {worst:.0f} times as large as those before."
+    words = f"{len(spikes)} of {steps} steps had a gradient up to {worst:.0f} times as large as those before."
     has_converged = evidence.fall is not None and evidence.fall > limit("spike.converged")
     if has_converged or (evidence.learns and worst < limit("spike.worst")):
         return None
     return Finding("unstable_gradients", CRITICAL, words, (), {"spikes": float(len(spikes)), "largest": worst})
 
 
-def _spikes(totals: list[float]) -> list[float]:
-    """Each over the median of the 30 before and of the first ten: near convergence most batches have hardly any."""
-    finite = [total for total in totals if math.isfinite(total)]
-    first = statistics.median(finite[:10]) if finite else 0.0
+def _spikes(totals: list[float]) -> tuple[list[float], int]:
+    """(spikes, steps looked at), each spike over the median of the 30 before.
+
+    And of the first ten steps: near convergence most batches have hardly any gradient.
+    """
+    first = statistics.median(totals[:10] or [0.0])
+    finite = [total for total in totals[-SPAN:] if math.isfinite(total)]
     found = []
     for i in range(10, len(finite)):
         usual = max(statistics.median(finite[max(0, i - 30) : i]), first)
         if usual and finite[i] >= limit("spike.ratio") * usual:
             found.append(finite[i] / usual)
-    return found
+    return found, len(finite)
 
 
 # ------------------------------------------------------------------------------------------------ loss

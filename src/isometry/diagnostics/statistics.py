@@ -128,9 +128,11 @@ def unit_sum(gradient: Tensor, axis: int, norm: Tensor | float) -> Tensor | floa
 
 
 def unit_zeros(gradient: Tensor, axis: int) -> Tensor | None:
-    """Share of exact zeros among the vectors along `axis` that are not zero as a whole; None for a single unit."""
-    if gradient.dim() < 2 or gradient.shape[axis] < 2:
+    """Share of exact zeros among the vectors along `axis` that are not zero as a whole; of a single unit, among all."""
+    if gradient.dim() < 2:
         return None
+    if gradient.shape[axis] == 1:
+        return (gradient == 0).float().mean()
     zeros = (gradient == 0).sum(dim=axis).float()
     is_live = zeros < gradient.shape[axis]
     return (zeros * is_live).sum() / (is_live.sum().clamp(min=1) * gradient.shape[axis])

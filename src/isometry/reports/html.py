@@ -14,6 +14,7 @@ from typing import Any
 
 from ..diagnostics.history import History, read_history
 from ..diagnostics.profile import Profile
+from ..diagnostics.rules import diagnose, settings_in
 from .series import dead_share, in_order, update_ratios
 from .terminal import flow_beside_theory
 
@@ -96,6 +97,7 @@ def write_report(folder: Path, history: History | None = None) -> Path:
     parts = [
         f"<h1>{escape(folder.resolve().name)}</h1>",
         *_flow(profiles),
+        *_verdict(folder, history),
         *_missing(folder, profiles, gaps),
         _facts(summary),
         *_pictures(folder),
@@ -123,6 +125,20 @@ def _summary(folder: Path) -> tuple[Mapping[str, Any], list[str]]:
         return {}, ["No summary.json: the run has not come to its end."]
     except ValueError as error:
         return {}, [f"summary.json cannot be read: {error}"]
+
+
+def _verdict(folder: Path, history: History) -> Iterable[str]:
+    """What the rules say, with what could cure it."""
+    if not history.records and not history.profiles:
+        return
+    diagnosis = diagnose(history, settings_in(folder))
+    if not diagnosis.findings:
+        yield "<p>Healthy: no rule found anything.</p>"
+    for finding in diagnosis.findings:
+        yield f'<h2 class="warn">{escape(finding.severity)}: {escape(finding.rule)}</h2>'
+        yield f"<p>{escape(finding.explanation)} First seen at step {finding.since}.</p>"
+        tries = (f"{remedy.words} {' '.join(remedy.overrides)}" for remedy in finding.remedies)
+        yield "<ol>" + "".join(f"<li>{escape(each)}</li>" for each in tries) + "</ol>"
 
 
 def _missing(folder: Path, profiles: list[Profile], gaps: list[str]) -> Iterable[str]:

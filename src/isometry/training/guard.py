@@ -48,7 +48,10 @@ class Guard(Callback):
 def _alert(trainer: Trainer, rule: str, text: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.alert(rule, text, level="ERROR")  # a no-op on other processes
+            try:
+                logger.experiment.alert(rule, text, level="ERROR")
+            except Exception as error:  # whatever W&B raises, the training goes on
+                print(f"W&B did not take the alert ({error}); diagnosis.json has it")
 
 
 def guarded(trainer: Trainer, folder: Path, call: Callable[[], Any]) -> Any:

@@ -1,0 +1,504 @@
+"""Rules on the gradient and its units, by hand-written runs: just beyond each threshold, just short of it, and why not.
+
+Thresholds are read, not written down here, so that fitting one anew breaks nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hand_written import (
+    ABOVE,
+    BELOW,
+    BROKEN,
+    HEALTHY,
+    NAN,
+    and_also,
+    classifier,
+    dead,
+    every,
+    falling,
+    flat,
+    head,
+    history,
+    layer,
+    over_time,
+    profile,
+    record,
+    run,
+    skipping,
+    stack,
+    times,
+    with_losses,
+    with_shares,
+)
+
+from isometry.diagnostics import rules_gradient as rules
+from isometry.diagnostics.evidence import NEEDED, RECENT, Evidence
+from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
+from isometry.diagnostics.history import History
+from isometry.diagnostics.profile import LayerProfile, Profile, TimeProfile
+from isometry.diagnostics.rules import Rule, diagnose, judge
+from isometry.diagnostics.thresholds import limit
+
+
+def found(rule: Rule, made: History) -> Finding | None:
+    return rule(Evidence(made))
+
+
+def rows(layers: Sequence[LayerProfile], *places: int, **columns: object) -> Profile:
+    """With other columns at some places."""
+    return profile([replace(each, **columns) if i in places else each for i, each in enumerate(layers)])  # type: ignore[arg-type]
+
+
+def through_time(*shown: TimeProfile) -> Profile:
+    return profile(stack(count=3), times=shown)
+
+
+# ---------------------------------------------------------------------------------------------- thresholds
+EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
+    # rule, threshold, the factor that fires, a run by the value
+    (rules.vanishing_gradients, "depth.vanishing_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
+    (rules.vanishing_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(-6, quality=v)), flat())),
+    (rules.exploding_gradients, "depth.exploding_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
+    (rules.exploding_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(6, quality=v)), flat())),
+    (
+        rules.vanishing_through_time,
+        "time.vanishing_decades",
+        ABOVE,
+        lambda v: run(through_time(over_time(v)), flat()),
+    ),
+    (
+        rules.vanishing_through_time,
+        "time.horizon",
+        BELOW,
+        lambda v: run(through_time(over_time(-6, steps=4000, tenfold_within=round(4000 * v))), flat()),
+    ),
+    (
+        rules.vanishing_through_time,
+        "time.extreme_decades",
+        ABOVE,
+        lambda v: run(through_time(over_time(v)), falling(2.0, 1.2)),
+    ),
+    (
+        rules.exploding_through_time,
+        "time.exploding_decades",
+        ABOVE,
+        lambda v: run(through_time(over_time(v)), flat()),
+    ),
+    (rules.dead_units, "units.dead", ABOVE, lambda v: and_also(run(None, flat()), dead(v))),
+    (rules.saturated_units, "units.saturated", ABOVE, lambda v: run(with_shares("saturated", v), flat())),
+    (rules.saturated_units, "units.born_saturated", ABOVE, lambda v: run(with_shares("saturated", v), falling())),
+    (rules.symmetric_init, "units.spread", BELOW, lambda v: run(rows(stack(), 2, weight_spread=v), flat())),
+    (rules.fp16_underflow, "fp16.subnormal", ABOVE, lambda v: run(profile(every(stack(), subnormal=v)), flat())),
+    # what counts as learning, as the rules see it
+    (
+        rules.vanishing_gradients,
+        "loss.learns",
+        BELOW,
+        lambda v: run(profile(stack(-6)), [1.0] * 30 + [1 - v] * 30),
+    ),
+    (
+        rules.exploding_gradients,
+        "loss.stuck",
+        BELOW,
+        lambda v: run([profile(stack(4)), *[profile()] * 5], [1.0] * 30 + [1 - v] * 30),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "fires", "make"), EDGES, ids=[f"{e[0].__name__}: {e[1]}" for e in EDGES])
+def test_a_rule_fires_beyond_its_threshold_and_not_short_of_it(
+    rule: Rule, name: str, fires: float, make: Callable[[float], History]
+) -> None:
+    beyond = found(rule, make(limit(name) * fires))
+    assert beyond is not None
+    assert (beyond.rule, beyond.severity) == (rule.__name__, CRITICAL)
+    assert found(rule, make(limit(name) * (ABOVE if fires == BELOW else BELOW))) is None
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_broken_run_has_its_finding_and_no_other(name: str) -> None:
+    diagnosis = judge(BROKEN[name]())
+    assert [(finding.rule, finding.severity) for finding in diagnosis.findings] == [(name, CRITICAL)]
+    assert diagnosis.verdict == f"critical: {name}"
+    assert not diagnosis.healthy
+    assert all(map(math.isfinite, diagnosis.findings[0].evidence.values()))
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_only_looks_odd_is_no_finding(name: str) -> None:
+    diagnosis = judge(HEALTHY[name]())
+    assert [(finding.rule, finding.explanation) for finding in diagnosis.findings] == []
+    assert diagnosis.verdict == "healthy"
+
+
+def severities(made: History) -> list[tuple[str, str]]:
+    return [(finding.rule, finding.severity) for finding in judge(made).findings]
+
+
+FAR_FROM_A_GUESS = {"logits of size 30": lambda: run(classifier(loss=23.0, ratio=1.4, activation_rms=30.0), flat(23.0))}
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e-4])
+@pytest.mark.parametrize("name", [*BROKEN, *HEALTHY, *FAR_FROM_A_GUESS])
+def test_a_loss_multiplied_by_a_constant_has_the_same_verdict(name: str, factor: float) -> None:
+    made = {**BROKEN, **HEALTHY, **FAR_FROM_A_GUESS}[name]()
+    assert severities(times(made, factor)) == severities(made)
+
+
+# --------------------------------------------------------------------------------------------- persistence
+ODD: dict[str, tuple[Rule, Profile]] = {
+    "vanishing": (rules.vanishing_gradients, profile(stack(-6))),
+    "exploding": (rules.exploding_gradients, profile(stack(6))),
+    "vanishing in time": (rules.vanishing_through_time, through_time(over_time(-6))),
+    "exploding in time": (rules.exploding_through_time, through_time(over_time(6))),
+    "saturated": (rules.saturated_units, with_shares("saturated", 0.9)),
+    "symmetric": (rules.symmetric_init, profile(every(stack(), weight_spread=0.0))),
+    "fp16": (rules.fp16_underflow, profile(every(stack(), subnormal=0.9))),
+}
+FINE = profile(stack(count=3), times=(over_time(-1.5),))
+
+
+@pytest.mark.parametrize(
+    ("recent", "fires"),
+    [("...OO", False), ("....O", False), ("OOOO.", False), ("O..OO", True), ("..OOO", True), (".O.OO", True)],
+)
+@pytest.mark.parametrize("name", ODD)
+def test_three_of_five_profiles_have_to_show_it_the_last_among_them(name: str, recent: str, fires: bool) -> None:
+    assert (RECENT, NEEDED) == (5, 3)  # what the patterns are made for
+    rule, odd = ODD[name]
+    first = odd if rule is rules.exploding_gradients else FINE  # it has to have been so from the start
+    made = run([first, FINE, *(odd if mark == "O" else FINE for mark in recent)])  # losses unknown
+    assert (found(rule, made) is not None) == fires
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_of_a_probe_one_profile_is_enough(name: str) -> None:
+    rule, odd = ODD[name]
+    assert rule.__name__ in [finding.rule for finding in diagnose(odd).findings]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_one_odd_profile_in_a_training_is_none(name: str) -> None:
+    rule, odd = ODD[name]
+    assert found(rule, run([odd, FINE, FINE])) is None
+    assert found(rule, run([FINE, FINE, odd], flat(steps=30))) is None
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_profile_at_the_end_of_a_run_that_learns_is_no_finding(name: str) -> None:
+    assert judge(run([FINE] * 5 + [ODD[name][1]], falling())).findings == ()
+
+
+# ----------------------------------------------------------------------------------------- what learns is fine
+LEARNS_ALL_THE_SAME = (
+    "vanishing_gradients", "exploding_gradients", "vanishing_through_time", "exploding_through_time", "dead_units",
+    "saturated_units", "bad_init_scale", "symmetric_init", "update_too_large", "update_too_small",
+    "unstable_gradients", "chronic_clipping", "fp16_underflow", "loss_at_chance", "bad_input_scale", "diverging_loss",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_training_that_learns_is_not_called_broken(name: str) -> None:
+    """But for what is wrong all the same: a cut graph, a squashed head, a NaN. A tiny batch is worth a warning."""
+    made = BROKEN[name]()
+    learning = with_losses(made, falling(2.3, 0.3, 10 * len(made.records)))
+    expected = {"small_batch_norm": WARNING}.get(name, None if name in LEARNS_ALL_THE_SAME else CRITICAL)
+    assert severities(learning) == ([] if expected is None else [(name, expected)])
+
+
+def test_a_slow_fall_counts_once_it_is_clear_of_the_noise() -> None:
+    noisy = [1.0 + 0.6 * (-1) ** step for step in range(30)] + [0.88 + 0.6 * (-1) ** step for step in range(30)]
+    quiet = [1.0] * 30 + [0.88] * 30
+    assert found(rules.vanishing_gradients, run(profile(stack(-6)), noisy)) is not None
+    assert found(rules.vanishing_gradients, run(profile(stack(-6)), quiet)) is None
+
+
+def test_a_net_that_starts_trained_learns_though_its_loss_has_little_to_fall() -> None:
+    vanishing = classifier(stack(-6.0), loss=0.1, ratio=0.1)
+    assert found(rules.vanishing_gradients, run(vanishing, flat(0.1))) is None
+    assert found(rules.vanishing_gradients, run(vanishing, flat(2.3))) is not None
+
+
+def test_gradients_over_several_batches_are_judged_as_those_of_one() -> None:
+    """A profile's loss is a quarter then, as its gradients are; the losses of records are whole."""
+    healthy = classifier(loss=math.log(10) / 4, ratio=1 / 4)
+    assert Evidence(run(healthy, falling(2.3, 0.5))).learns
+    assert [finding.rule for finding in judge(run(healthy, flat(2.3))).findings] == ["loss_at_chance"]
+
+
+def test_losses_of_several_optimizers_need_not_fall() -> None:
+    two = run(profile(stack(-6)), flat(), optimizer=(0, 1, 0, 1, 0, 1))
+    assert Evidence(two).losses == []
+    assert Evidence(two).learns is None
+
+
+# ------------------------------------------------------------------------------------------------- depth
+def test_vanishing_from_the_start_is_told_though_the_slope_is_gone_when_nothing_was_learned() -> None:
+    first = [profile(stack(-6)), *[profile()] * 5]
+    assert found(rules.vanishing_gradients, run(first, flat())) is not None
+    assert found(rules.vanishing_gradients, run(first)) is None  # nobody knows whether it learns
+    assert found(rules.vanishing_gradients, run(first[:1] * 2 + first[1:2], flat(steps=19))) is None  # too early
+
+
+def test_an_explosion_that_comes_later_is_the_steps_fault() -> None:
+    assert found(rules.exploding_gradients, run([profile(), *[profile(stack(6))] * 5], flat())) is None
+    assert found(rules.exploding_gradients, run([profile(stack(6)), *[profile()] * 5], flat())) is not None
+    assert found(rules.exploding_gradients, run([profile(stack(6)), *[profile()] * 5])) is None
+
+
+def test_gradients_that_vanish_after_units_have_died_or_saturated_are_an_effect() -> None:
+    later = [profile(), *[profile(stack(-6))] * 5]
+    assert found(rules.vanishing_gradients, run(later, flat())) is not None
+    assert found(rules.vanishing_gradients, and_also(run(later, flat()), dead(0.9))) is None
+    saturated = [replace(each, layers=every(each.layers, saturated=0.9)) for each in later]
+    assert found(rules.vanishing_gradients, run(saturated, flat())) is None
+
+
+def test_layers_of_ever_different_shape_are_judged_by_their_norms() -> None:
+    tapering = tuple(replace(each, shape=(100 - each.depth,)) for each in stack(-6))
+    assert profile(tapering).backward is None
+    assert found(rules.vanishing_gradients, run(profile(tapering), flat())) is not None
+
+
+def test_batch_norm_without_skips_is_short_of_exploding() -> None:
+    grown = profile(stack(19 * math.log10(1.2112), count=21))
+    assert found(rules.exploding_gradients, run(grown, flat())) is None
+
+
+def test_the_layers_out_of_reach_the_numbers_and_theory_are_told() -> None:
+    expected = every(stack(-6), expected_backward=0.25)
+    finding = found(rules.vanishing_gradients, run(profile(expected), flat()))
+    assert finding is not None
+    assert finding.layers[:2] == ("net.1", "net.2")
+    assert "net.11" not in finding.layers
+    assert finding.evidence["decades"] == pytest.approx(-6)
+    assert finding.evidence["gain"] == pytest.approx(10**-0.6)
+    assert finding.evidence["theory"] == pytest.approx(0.25)
+    assert all(text in finding.explanation for text in ("×0.25 per layer", "6.0 decades", "theory", "at step 59"))
+    unknown = found(rules.vanishing_gradients, run(profile(stack(-6)), flat()))
+    assert unknown is not None
+    assert "theory" not in unknown.explanation
+
+
+# -------------------------------------------------------------------------------------------------- time
+@pytest.mark.parametrize(
+    "norms",
+    [
+        [10.0 ** (-9 + 0.3 * min(t, 30)) for t in range(42)],  # as long as it lasts, then all at once
+        [10.0 ** (-9 + 0.3 * t) for t in range(30)] + [0.0],  # the last step is padding
+    ],
+    ids=["late", "padded"],
+)
+def test_a_gradient_that_is_lost_late_in_a_long_sequence_breaks_nothing(norms: list[float]) -> None:
+    lost = through_time(TimeProfile("rnn", tuple(norms)))
+    for losses in (flat(), falling(2.0, 1.2), falling()):
+        judge(run(lost, losses))
+
+
+def test_an_extreme_loss_over_time_counts_once_the_loss_is_seen_to_fall_slowly() -> None:
+    lost = through_time(over_time(-10.0))
+    assert found(rules.vanishing_through_time, run(lost, falling(2.0, 1.2))) is not None
+    assert found(rules.vanishing_through_time, run(lost, falling(2.0, 0.2))) is None  # it needs no long memory
+    early = history(replace(lost, step=0), record(0, [2.0, 1.9, 1.8]))
+    assert found(rules.vanishing_through_time, early) is None
+    recovered = [lost, lost, through_time(over_time(-3.0)), *[lost] * 3]
+    assert found(rules.vanishing_through_time, run(recovered, falling(2.0, 1.2))) is None
+
+
+def test_a_healthy_lstm_is_short_of_vanishing() -> None:
+    assert found(rules.vanishing_through_time, run(through_time(over_time(-2.1, steps=28)), flat())) is None
+
+
+def test_an_explosion_over_time_that_ends_in_nan_is_told_after_one_profile() -> None:
+    broken = [2.0] * 5 + [math.nan] * 15
+    made = run([through_time(over_time(4.0)), FINE], broken)
+    assert found(rules.exploding_through_time, made) is not None
+    assert found(rules.exploding_through_time, run([through_time(over_time(4.0)), FINE], flat(steps=20))) is None
+    assert found(rules.exploding_through_time, run([FINE, FINE], broken)) is None
+
+
+def test_over_time_the_layers_with_it_and_the_worst_of_them_are_told() -> None:
+    shown = [over_time(-5.0, name="a"), over_time(-7.0, name="b"), over_time(-2.0, name="c")]
+    finding = found(rules.vanishing_through_time, run(through_time(*shown), flat()))
+    assert finding is not None
+    assert finding.layers == ("a", "b")
+    assert finding.evidence == {"decades": pytest.approx(-7.0), "horizon": 4.0, "steps": 40.0}
+    assert "of b shrinks by 7.0 decades" in finding.explanation
+    exploding = found(rules.exploding_through_time, run(through_time(over_time(5.0)), flat()))
+    assert exploding is not None
+    assert "grows by 5.0 decades" in exploding.explanation
+
+
+# ------------------------------------------------------------------------------------------------- units
+def test_the_last_two_windows_have_to_show_dead_units() -> None:
+    def after(*shares: float) -> History:
+        windows = [dead(share, until=10 * (i + 1)) for i, share in enumerate(shares)]
+        return and_also(run(None, flat()), *windows)
+
+    assert found(rules.dead_units, after(0.1, 0.9)) is None
+    assert found(rules.dead_units, after(0.9, 0.1)) is None
+    finding = found(rules.dead_units, after(0.1, 0.9, 0.8))
+    assert finding is not None
+    assert finding.layers == ("net.3",)
+    assert finding.evidence["dead"] == 0.8
+
+
+def test_dead_units_of_a_probe_are_in_its_profile_and_of_a_training_in_its_windows() -> None:
+    shown = with_shares("dead", 0.9)
+    assert [finding.rule for finding in diagnose(shown).findings] == ["dead_units"]
+    assert found(rules.dead_units, run(shown, flat())) is None
+
+
+def test_the_head_may_saturate() -> None:
+    made = classifier(every(stack(), saturated=0.0), activation="sigmoid", saturated=1.0)
+    assert found(rules.saturated_units, run(made, flat())) is None
+    hidden = classifier(every(stack(), saturated=0.9), activation="sigmoid", saturated=1.0)
+    finding = found(rules.saturated_units, run(hidden, flat()))
+    assert finding is not None
+    assert "head" not in finding.layers
+    assert len(finding.layers) == 11
+
+
+def test_born_saturated_means_in_each_of_the_first_profiles() -> None:
+    full, half = with_shares("saturated", 0.99), with_shares("saturated", 0.6)
+    assert found(rules.saturated_units, run([full, full, full, half, half, half], falling())) is not None
+    assert found(rules.saturated_units, run([full, half, full, full, full, full], falling())) is None
+
+
+def test_a_probe_may_meet_a_layer_that_starts_at_zero_and_a_training_may_not_keep_it() -> None:
+    single = rows(stack(), 10, weight_spread=0.0)
+    assert found(rules.symmetric_init, history(single)) is None
+    assert found(rules.symmetric_init, history(rows(stack(), *range(6), weight_spread=0.0))) is not None
+    finding = found(rules.symmetric_init, run(single, flat()))
+    assert finding is not None
+    assert finding.layers == ("net.11",)
+
+
+def test_layers_whose_units_cannot_be_compared_are_not_symmetric() -> None:
+    assert found(rules.symmetric_init, run(profile(every(stack(), weight_spread=None)), flat())) is None
+
+
+# ------------------------------------------------------------------------------------- none, or no number
+def test_a_cut_trunk_is_critical_and_a_cut_corner_a_warning() -> None:
+    def cut(*places: int) -> Finding | None:
+        return found(rules.no_gradient, run(rows(stack(), *places, detached=True, gradient_rms=None), falling()))
+
+    corner, first = cut(5), cut(0)
+    assert corner is not None
+    assert (corner.severity, corner.layers) == (WARNING, ("net.6",))
+    assert first is not None
+    assert first.severity == CRITICAL
+    share = limit("no_gradient.share")
+    enough = math.ceil(11 * share)
+    many, fewer = cut(*range(1, 1 + enough)), cut(*range(1, enough))
+    assert many is not None
+    assert many.severity == CRITICAL
+    assert many.evidence["layers"] == enough
+    assert fewer is not None
+    assert fewer.severity == WARNING
+    assert cut() is None
+
+
+@pytest.mark.parametrize(("recent", "fires"), [("...OOO", True), ("OOOO.O", False), ("OOOOO.", False)])
+def test_a_layer_is_cut_when_the_last_three_profiles_say_so(recent: str, fires: bool) -> None:
+    cut = profile(every(stack(), detached=True, gradient_rms=None))
+    made = run([cut if mark == "O" else profile() for mark in recent])
+    assert (found(rules.no_gradient, made) is not None) == fires
+    assert found(rules.no_gradient, run([cut, cut])) is None  # a GAN's turns
+    assert found(rules.no_gradient, history(cut)) is not None  # a probe
+
+
+def test_a_module_called_twice_is_cut_where_both_calls_are() -> None:
+    twice = [layer(1), layer(2, detached=True, gradient_rms=None), replace(layer(3), name="net.2@2")]
+    assert found(rules.no_gradient, run(profile(twice), flat(), names=["net.1", "net.2"])) is None
+    twice[2] = replace(twice[2], detached=True, gradient_rms=None)
+    finding = found(rules.no_gradient, run(profile(twice), flat(), names=["net.1"]))
+    assert finding is not None
+    assert finding.layers == ("net.2",)
+
+
+def test_layers_of_no_optimizer_are_named() -> None:
+    names = [f"net.{depth}" for depth in range(3, 12)]
+    finding = found(rules.no_gradient, run(profile(), flat(), names=names))
+    assert finding is not None
+    assert finding.layers == ("net.1", "net.2")
+    assert finding.severity == CRITICAL  # the first layer is among them
+
+
+@pytest.mark.parametrize("excuse", ["frozen", "unused"])
+def test_frozen_and_unused_layers_are_not_without_an_optimizer(excuse: str) -> None:
+    names = [f"net.{depth}" for depth in range(3, 12)]
+    assert found(rules.no_gradient, run(profile(), flat(), names=names, **{excuse: ["net.1", "net.2"]})) is None
+
+
+def test_a_layer_that_an_optimizer_has_in_some_of_the_last_records_is_its_own() -> None:
+    own = tuple(["net.1"] if k == 3 else [f"net.{depth}" for depth in range(2, 12)] for k in range(6))
+    assert found(rules.no_gradient, run(profile(), flat(), names=own)) is None
+    made = run([profile()] * 2, names=["net.2"])
+    assert found(rules.no_gradient, made) is None  # two records tell nothing
+
+
+def test_layers_to_which_nothing_flows_on_purpose_are_not_cut() -> None:
+    teacher = rows(stack(), 0, 1, 2, gradient_rms=None)
+    made = run(teacher, flat(), names=[f"net.{depth}" for depth in range(4, 12)])
+    assert found(rules.no_gradient, made) is None
+
+
+def test_a_nan_is_critical_also_where_the_loss_falls() -> None:
+    finding = found(rules.non_finite, and_also(run(None, falling()), NAN, replace(NAN, step=49, module="later")))
+    assert finding is not None
+    assert (finding.severity, finding.layers, finding.evidence) == (CRITICAL, ("net.3",), {"step": 29.0, "inputs": 0.0})
+    data = found(rules.non_finite, and_also(run(None, flat()), replace(NAN, inputs=True)))
+    assert data is not None
+    assert "the batch itself" in data.explanation
+    nowhere = found(rules.non_finite, and_also(run(None, flat()), replace(NAN, module=None, parameter=None)))
+    assert nowhere is not None
+    assert nowhere.layers == ("the loss",)
+
+
+def test_a_scaler_that_skips_step_after_step_is_stuck() -> None:
+    enough = limit("fp16.skipped")
+    each = math.ceil(enough / 3)
+    finding = found(rules.non_finite, skipping([0, 0, 0, each, each, each], each))
+    assert finding is not None
+    assert finding.evidence == {"skipped": 3.0 * each}
+    assert found(rules.non_finite, skipping([each, each, each, each, each, each - 1], each)) is None  # one step went
+    exactly = run(
+        scale=1.0, skipped=(1, 1, int(enough) - 2), totals=([math.inf], [math.inf], [math.inf] * (int(enough) - 2))
+    )
+    assert found(rules.non_finite, exactly) is not None
+    one_less = run(
+        scale=1.0, skipped=(1, 1, int(enough) - 3), totals=([math.inf], [math.inf], [math.inf] * (int(enough) - 3))
+    )
+    assert found(rules.non_finite, one_less) is None
+
+
+def test_infinities_without_a_scaler_are_none_that_it_skipped() -> None:
+    made = run(scale=None, skipped=2, totals=[math.inf] * 2, total=1.0)
+    assert found(rules.non_finite, made) is None
+
+
+def test_of_fp16_the_median_layer_counts_and_the_worst_are_named() -> None:
+    few = rows(every(stack(), subnormal=0.0), 0, 1, 2, subnormal=0.9)
+    most = rows(every(stack(), subnormal=0.0), *range(7), subnormal=0.9)
+    assert found(rules.fp16_underflow, run(few, flat())) is None
+    finding = found(rules.fp16_underflow, run(most, flat()))
+    assert finding is not None
+    assert finding.layers == tuple(f"net.{depth}" for depth in range(1, 8))
+
+
+def test_no_more_than_three_names_are_listed() -> None:
+    finding = found(rules.symmetric_init, run(profile(every(stack(), weight_spread=0.0)), flat()))
+    assert finding is not None
+    assert "net.1, net.2, net.3 and 8 more" in finding.explanation
+
+
+def test_rules_have_nothing_to_say_of_nothing() -> None:
+    for rule in (rules.no_gradient, rules.non_finite, rules.vanishing_gradients, rules.symmetric_init):
+        assert found(rule, history()) is None
+    assert found(rules.vanishing_gradients, history(profile([head()]))) is None

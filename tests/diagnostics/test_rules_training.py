@@ -1,0 +1,539 @@
+"""Rules on inputs, head, loss, updates, clips, as `test_rules_gradient.py`: beyond each threshold, and short of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hand_written import (
+    ABOVE,
+    BELOW,
+    CHANCE,
+    EACH,
+    classifier,
+    clipped,
+    falling,
+    flat,
+    head,
+    history,
+    profile,
+    record,
+    run,
+    spiky,
+    stack,
+    with_shares,
+)
+
+from isometry.diagnostics import rules_training as rules
+from isometry.diagnostics.evidence import Evidence, flow, head_gradient
+from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
+from isometry.diagnostics.history import History
+from isometry.diagnostics.profile import Profile
+from isometry.diagnostics.rules import Rule, diagnose, judge
+from isometry.diagnostics.thresholds import limit
+
+
+def found(rule: Rule, made: History) -> Finding | None:
+    return rule(Evidence(made))
+
+
+def large_output(size: float) -> Profile:
+    """Inputs of size 100, and a last layer whose z has some size."""
+    rows = list(stack())
+    rows[-1] = replace(rows[-1], activation_rms=size)
+    return profile(rows, input_mean=0.0, input_std=100.0)
+
+
+def masked(loss: float = CHANCE, zeros: float = 0.5, total: float = 1.0) -> Profile:
+    """A ReLU on the head: half of the outputs get no gradient, and their sum is not 0."""
+    return classifier(loss=loss, unit_zeros=zeros, unit_sum=total)
+
+
+def squashed(ratio: float = 0.1, loss: float = CHANCE, total: float = 0.0) -> Profile:
+    return classifier(loss=loss, ratio=ratio, unit_sum=total)
+
+
+def single(zeros: float) -> Profile:
+    """One output, at which a share of the samples gets no gradient."""
+    return profile([*stack(), replace(head(), shape=(1,), unit_sum=None, unit_zeros=zeros)], loss=1.0)
+
+
+# ---------------------------------------------------------------------------------------------- thresholds
+EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
+    # what, rule, threshold, the factor that fires, a run by the value
+    (
+        "large inputs",
+        rules.bad_input_scale,
+        "input.large_std",
+        ABOVE,
+        lambda v: run(profile(input_mean=0.0, input_std=v), flat()),
+    ),
+    (
+        "far inputs",
+        rules.bad_input_scale,
+        "input.large_std",
+        ABOVE,
+        lambda v: run(profile(input_mean=-v, input_std=0.0), flat()),
+    ),
+    (
+        "small inputs",
+        rules.bad_input_scale,
+        "input.small_std",
+        BELOW,
+        lambda v: run(profile(input_mean=0.0, input_std=v), flat()),
+    ),
+    (
+        "large inputs that pass",
+        rules.bad_input_scale,
+        "input.large_output",
+        ABOVE,
+        lambda v: run(large_output(v), falling()),
+    ),
+    ("squashed logits", rules.bad_output_head, "head.squashed", BELOW, lambda v: run(squashed(v))),
+    (
+        "squashed, loss above",
+        rules.bad_output_head,
+        "head.chance",
+        BELOW,
+        lambda v: run(squashed(loss=CHANCE * (1 + v))),
+    ),
+    (
+        "squashed, loss below",
+        rules.bad_output_head,
+        "head.chance",
+        BELOW,
+        lambda v: run(squashed(loss=CHANCE * (1 - v))),
+    ),
+    ("squashed, sum", rules.bad_output_head, "head.softmax", BELOW, lambda v: run(squashed(total=10 * v))),
+    ("masked, sum", rules.bad_output_head, "head.softmax", ABOVE, lambda v: run(masked(total=v))),
+    ("masked, one output", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(single(v), flat())),
+    ("masked, zeros", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(masked(zeros=v))),
+    ("masked, large loss", rules.bad_output_head, "head.large_loss", BELOW, lambda v: run(masked(loss=v * CHANCE))),
+    ("masked, small loss", rules.bad_output_head, "head.chance", BELOW, lambda v: run(masked(loss=(1 - v) * CHANCE))),
+    (
+        "large logits",
+        rules.bad_init_scale,
+        "head.large_loss",
+        ABOVE,
+        lambda v: run(classifier(loss=v * CHANCE), flat(v * CHANCE)),
+    ),
+    (
+        "growing activations",
+        rules.bad_init_scale,
+        "depth.forward_decades",
+        ABOVE,
+        lambda v: run(profile(stack(forward=v)), flat()),
+    ),
+    (
+        "shrinking activations",
+        rules.bad_init_scale,
+        "depth.forward_decades",
+        ABOVE,
+        lambda v: run(profile(stack(forward=-v)), flat()),
+    ),
+    (
+        "noisy activations",
+        rules.bad_init_scale,
+        "depth.quality",
+        ABOVE,
+        lambda v: run(profile(stack(forward=6, quality=v)), flat()),
+    ),
+    ("large steps", rules.update_too_large, "update.large", ABOVE, lambda v: run(None, flat(), ratio=v)),
+    ("small steps", rules.update_too_small, "update.small", BELOW, lambda v: run(None, flat(), ratio=v)),
+    ("often clipped", rules.chronic_clipping, "clip.fraction", ABOVE, lambda v: run(None, flat(), **clipped(v, 0.01))),
+    (
+        "clipped to little",
+        rules.chronic_clipping,
+        "clip.coefficient",
+        BELOW,
+        lambda v: run(None, flat(), **clipped(1.0, v)),
+    ),
+    (
+        "clipped, and stuck",
+        rules.chronic_clipping,
+        "loss.stuck",
+        BELOW,
+        lambda v: run(None, [1.0] * 30 + [1 - v] * 30, **clipped(1.0, 0.01)),
+    ),
+    (
+        "spikes",
+        rules.unstable_gradients,
+        "spike.ratio",
+        ABOVE,
+        lambda v: run(None, flat(steps=200), totals=spiky(v, 15)),
+    ),
+    (
+        "spikes, and it learns",
+        rules.unstable_gradients,
+        "spike.worst",
+        ABOVE,
+        lambda v: run(None, falling(steps=200), totals=spiky(v, 15)),
+    ),
+    (
+        "spikes near the end",
+        rules.unstable_gradients,
+        "spike.converged",
+        BELOW,
+        lambda v: run(None, [1.0] * 100 + [1 - v] * 100, totals=spiky(500.0, 15)),
+    ),
+    (
+        "a flipped sign",
+        rules.unbounded_loss,
+        "loss.unbounded",
+        ABOVE,
+        lambda v: run(None, [1.0] * 30 + [-v] * 30),
+    ),
+    ("a loss that grows", rules.diverging_loss, "loss.diverged", ABOVE, lambda v: run(None, [1.0] * 30 + [v] * 30)),
+    ("a guess", rules.loss_at_chance, "loss.chance", ABOVE, lambda v: run(classifier(), [v * CHANCE] * 60)),
+    ("no softmax", rules.loss_at_chance, "head.softmax", BELOW, lambda v: run(classifier(unit_sum=v), [CHANCE] * 60)),
+]
+NAMES = {rules.unbounded_loss: "diverging_loss"}
+
+
+@pytest.mark.parametrize(("rule", "name", "fires", "make"), [edge[1:] for edge in EDGES], ids=[e[0] for e in EDGES])
+def test_a_rule_fires_beyond_its_threshold_and_not_short_of_it(
+    rule: Rule, name: str, fires: float, make: Callable[[float], History]
+) -> None:
+    beyond = found(rule, make(limit(name) * fires))
+    assert beyond is not None
+    assert (beyond.rule, beyond.severity) == (NAMES.get(rule, rule.__name__), CRITICAL)
+    assert found(rule, make(limit(name) * (ABOVE if fires == BELOW else BELOW))) is None
+
+
+# ------------------------------------------------------------------------------------------------- inputs
+def test_inputs_of_any_size_are_fine_where_it_learns_and_a_norm_takes_their_size_away() -> None:
+    inputs = profile(input_mean=128.0, input_std=70.0, input_largest=255.0)
+    assert found(rules.bad_input_scale, run(inputs, falling())) is None
+    finding = found(rules.bad_input_scale, run(inputs, flat()))
+    assert finding is not None
+    assert finding.layers == ("net.1",)
+    assert finding.evidence == {"mean": 128.0, "std": 70.0, "largest": 255.0}
+    assert "mean 128 and standard deviation 70" in finding.explanation
+    saturated = replace(with_shares("saturated", 0.99), input_mean=128.0, input_std=70.0)
+    assert found(rules.bad_input_scale, run(saturated, falling())) is not None
+
+
+@pytest.mark.parametrize("std", [None, math.nan, math.inf])
+def test_inputs_that_are_indices_or_no_numbers_have_no_scale(std: float | None) -> None:
+    assert found(rules.bad_input_scale, run(profile(input_mean=50.0, input_std=std), flat())) is None
+
+
+def test_the_first_profile_tells_the_inputs_scale() -> None:
+    later = [profile(input_mean=0.0, input_std=1.0), *[profile(input_mean=0.0, input_std=99.0)] * 5]
+    assert found(rules.bad_input_scale, run(later, flat())) is None
+    assert [finding.rule for finding in diagnose(later[1]).findings] == ["bad_input_scale"]  # of a probe
+
+
+# --------------------------------------------------------------------------------------------------- head
+def test_the_gradient_of_a_guess_has_ratio_1() -> None:
+    assert head_gradient(head()) == pytest.approx(1.0)
+    assert head_gradient(head(0.25)) == pytest.approx(0.25)
+    pixels = replace(head(), shape=(10, 4, 4), kind="Conv2d", gradient_rms=(head().gradient_rms or 0.0) / 16)
+    assert head_gradient(pixels) == pytest.approx(1.0)  # of a mean over pixels, too
+
+
+@pytest.mark.parametrize(("early", "fires"), [("OOO...", True), ("OO....", False), (".OOOOO", False), ("OO", False)])
+def test_the_first_three_profiles_of_a_training_have_to_show_a_bad_head(early: str, fires: bool) -> None:
+    for wrong in (squashed(), masked(), classifier(activation="sigmoid")):
+        made = run([wrong if mark == "O" else classifier() for mark in early])
+        assert (found(rules.bad_output_head, made) is not None) == fires
+        assert "bad_output_head" in [finding.rule for finding in diagnose(wrong).findings]
+
+
+def test_a_bad_head_says_which_kind_it_is_and_where() -> None:
+    def told(shown: Profile) -> str:
+        finding = found(rules.bad_output_head, run(shown, falling()))  # it may learn: slower than it could
+        assert finding is not None
+        assert finding.layers == ("head",)
+        return finding.explanation
+
+    assert "0.10 of what cross-entropy of 10 logits" in told(squashed())
+    assert "50% of the gradients" in told(masked())
+    assert "ReLU" in told(masked())
+    assert "go through softmax" in told(classifier(activation="softmax"))
+
+
+def test_one_output_without_gradients_is_wrong_only_as_long_as_the_loss_hardly_falls() -> None:
+    """A hinge has none for samples beyond its margin, and learns."""
+    assert found(rules.bad_output_head, run(single(0.9), falling(2.0, 1.5))) is not None
+    assert found(rules.bad_output_head, run(single(0.9), falling(2.0, 0.5))) is None
+    assert found(rules.bad_output_head, run(single(0.9))) is None  # losses unknown
+
+
+def test_heads_of_many_and_of_one_output_may_take_turns() -> None:
+    """The layer next to the loss is another one in each pass of a net with several losses."""
+    turns = [classifier(), single(0.0)] * 3
+    assert found(rules.bad_output_head, run(turns, flat())) is None
+    assert found(rules.bad_output_head, run(turns[1:], flat(steps=50))) is None
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        classifier(),
+        classifier(ratio=0.5, loss=0.5),  # trained: its gradients are small
+        classifier(activation="relu", loss=0.5),
+        classifier(unit_zeros=0.9),  # of targets of which most are ignored; the sum is 0
+        profile([*stack(), replace(head(0.1), shape=(1,), unit_sum=None)], loss=0.69),  # a single output
+        profile([*stack(), replace(head(0.1), shape=(2,), activation="sigmoid", unit_sum=1.0)], loss=0.69),  # its BCE
+        profile(loss=2.3),  # no head was seen
+        replace(squashed(), loss=None),
+    ],
+    ids=["plain", "trained", "ReLU", "ignored", "one output", "two sigmoids", "no head", "no loss"],
+)
+def test_heads_that_are_as_their_loss_wants_them(fine: Profile) -> None:
+    assert found(rules.bad_output_head, run(fine)) is None
+
+
+# -------------------------------------------------------------------------------------------- init and norm
+def test_logits_that_start_large_are_named_with_their_size() -> None:
+    made = run(classifier(loss=30.0, activation_rms=25.0), flat(30.0))
+    finding = found(rules.bad_init_scale, made)
+    assert finding is not None
+    assert finding.layers == ("head",)
+    assert finding.evidence == {"loss": 30.0, "logits": 25.0}
+    assert found(rules.bad_init_scale, run(classifier(loss=30.0), falling(30.0, 1.0))) is None
+
+
+def test_wild_logits_that_fall_to_those_of_a_guess_have_learned_nothing() -> None:
+    """A loss that falls from 30 to 2.3 has lost nine tenths, and knows nothing."""
+    evidence = Evidence(run(classifier(loss=30.0), falling(30.0, CHANCE)))
+    assert evidence.fall == pytest.approx(0.0, abs=0.15)
+    assert not evidence.learns
+
+
+def test_only_the_first_profile_tells_the_scale_of_an_init() -> None:
+    assert found(rules.bad_init_scale, run([profile(), *[profile(stack(forward=6))] * 5], flat())) is None
+
+
+@pytest.mark.parametrize(("losses", "severity"), [(falling(), WARNING), (flat(), CRITICAL), (None, CRITICAL)])
+def test_a_tiny_batch_is_a_warning_where_it_learns(losses: list[float] | None, severity: str) -> None:
+    enough = int(limit("batch_norm.samples"))
+    finding = found(rules.small_batch_norm, run(profile(batch_norm_samples=enough), losses))
+    assert finding is not None
+    assert (finding.severity, finding.evidence) == (severity, {"samples": float(enough)})
+    assert found(rules.small_batch_norm, run(profile(batch_norm_samples=enough + 1), losses)) is None
+    assert found(rules.small_batch_norm, run(profile(batch_norm_samples=None), losses)) is None
+
+
+# ------------------------------------------------------------------------------------------------- updates
+SIZES = {
+    "O": {"ratio": 0.5, "clip_fraction": 1.0, "total_clipped": 0.01},
+    ".": {"ratio": 2e-3, "clip_fraction": 0.0, "total_clipped": 1.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("recent", "fires"),
+    [("....O", False), ("...OO", False), ("..OOO", True), ("O..OO", True), ("OOOO.", False)],
+)
+@pytest.mark.parametrize("rule", [rules.update_too_large, rules.chronic_clipping])
+def test_three_of_five_records_have_to_show_it_the_last_among_them(rule: Rule, recent: str, fires: bool) -> None:
+    columns = {key: tuple(SIZES[mark][key] for mark in f"..{recent}") for key in SIZES["O"]}
+    assert (found(rule, run(None, flat(steps=70), **columns)) is not None) == fires
+
+
+@pytest.mark.parametrize(("recent", "fires"), [("....O", False), ("...OO", True), ("OOOO.", False)])
+def test_two_small_steps_are_enough_as_a_short_schedule_has_no_more(recent: str, fires: bool) -> None:
+    ratios = tuple(1e-6 if mark == "O" else 2e-3 for mark in f"..{recent}")
+    assert (found(rules.update_too_small, run(None, flat(steps=70), ratio=ratios)) is not None) == fires
+
+
+def test_one_odd_record_of_a_run_that_learns_is_no_finding() -> None:
+    for odd in ({"ratio": 5.0}, {"ratio": 1e-9}, clipped(1.0, 1e-6), {"totals": [1.0] * (EACH - 1) + [1e9]}):
+        columns = {key: (*[usual(key)] * 5, value) for key, value in odd.items()}
+        assert judge(run(None, falling(), **columns)).findings == ()
+
+
+def usual(key: str) -> object:
+    return {"ratio": 2e-3, "clip_fraction": 0.0, "total": 1.0, "total_clipped": 1.0, "totals": [1.0] * EACH}[key]
+
+
+def test_the_median_layer_tells_how_far_a_step_goes() -> None:
+    """A bias that starts at 0, or a norm's, moves by its own size: that is not all of the net."""
+    few = [replace(each, layers=_with_ratios(each.layers, 3, 9.0)) for each in run(None, flat()).records]
+    most = [replace(each, layers=_with_ratios(each.layers, 6, 9.0)) for each in run(None, flat()).records]
+    assert found(rules.update_too_large, history(profile(), *few)) is None
+    finding = found(rules.update_too_large, history(profile(), *most))
+    assert finding is not None
+    assert finding.evidence == {"update_ratio": 9.0}
+
+
+def _with_ratios(layers: dict[str, object], count: int, ratio: float) -> dict[str, object]:
+    return {
+        name: replace(row, update_ratio=ratio) if i < count else row  # type: ignore[type-var]
+        for i, (name, row) in enumerate(layers.items())
+    }
+
+
+def test_layers_that_are_no_weight_layers_do_not_count() -> None:
+    made = run(None, flat(), ratio=5.0, names=["norm.1", "norm.2"])
+    assert found(rules.update_too_large, made) is None
+    assert found(rules.update_too_large, history(*made.records)) is not None  # nobody knows which they are
+
+
+def test_large_steps_right_before_the_loss_is_no_number_are_the_cause() -> None:
+    broken = [2.0] * 10 + [math.nan] * 20
+    made = run(None, broken, ratio=(1e-3, 0.7, math.nan))
+    finding = found(rules.update_too_large, made)
+    assert finding is not None
+    assert finding.evidence == {"update_ratio": 0.7}
+    assert found(rules.update_too_large, run(None, broken, ratio=(1e-3, 1e-3, math.nan))) is None
+    assert found(rules.update_too_large, run(None, flat(steps=30), ratio=(1e-3, 0.7, 1e-3))) is None
+
+
+def test_of_large_steps_the_least_is_told() -> None:
+    finding = found(rules.update_too_large, run(None, flat(), ratio=(1.0, 1.0, 1.0, 0.5, 0.9, 70.0)))
+    assert finding is not None
+    assert finding.evidence == {"update_ratio": 0.5}
+
+
+def test_small_steps_are_fine_while_the_rate_rises_and_at_its_end() -> None:
+    rising = tuple(1e-3 * (1 + k) for k in range(6))
+    assert found(rules.update_too_small, run(None, flat(), ratio=1e-6, lr=rising)) is None
+    assert found(rules.update_too_small, run(None, flat(), ratio=1e-6, lr=0.1)) is not None
+    at_the_end = run(None, flat(), ratio=(2e-3, 2e-3, 2e-3, 1e-6, 1e-6, 1e-6), lr=(0.1, 0.1, 0.1, 1e-5, 1e-5, 1e-5))
+    assert found(rules.update_too_small, at_the_end) is None
+    all_the_time = run(None, flat(), ratio=1e-6, lr=(0.1, 0.1, 0.1, 1e-5, 1e-5, 1e-5))
+    assert found(rules.update_too_small, all_the_time) is not None
+
+
+def test_steps_are_tried_for_a_while_before_they_are_called_too_small() -> None:
+    steps = int(limit("loss.steps"))
+
+    def after(count: int) -> History:
+        return history(profile(), record(0, [1.0], ratio=1e-6), record(count - 1, [1.0] * (count - 1), ratio=1e-6))
+
+    assert found(rules.update_too_small, after(steps)) is not None
+    assert found(rules.update_too_small, after(steps - 1)) is None
+
+
+def test_without_clipping_there_is_no_chronic_one() -> None:
+    assert found(rules.chronic_clipping, run(None, flat(), total=1.0, total_clipped=0.01)) is None
+
+
+# -------------------------------------------------------------------------------------------------- spikes
+@pytest.mark.parametrize(("spikes", "fires"), [(0, True), (-1, False)])
+def test_spikes_are_counted_and_a_small_share_is_none(spikes: int, fires: bool) -> None:
+    count = int(limit("spike.count")) + spikes
+    norms = [1.0] * 100
+    for i in range(count):
+        norms[20 + 10 * i] = 50.0
+    totals = tuple(norms[start : start + EACH] for start in range(0, 100, EACH))
+    assert (found(rules.unstable_gradients, run(None, flat(steps=100), totals=totals)) is not None) == fires
+
+
+def test_spikes_in_a_long_run_need_their_share() -> None:
+    every_nth = int(1 / limit("spike.share"))
+    rare, often = (run(None, flat(steps=4000), totals=spiky(50.0, nth, 400)) for nth in (every_nth * 2, every_nth // 2))
+    assert found(rules.unstable_gradients, rare) is None
+    finding = found(rules.unstable_gradients, often)
+    assert finding is not None
+    assert finding.evidence["largest"] == pytest.approx(50.0)
+
+
+def test_the_first_ten_steps_and_what_is_no_number_are_no_spikes() -> None:
+    start = [1e4] * 5 + [1.0] * 5
+    bad = [1.0, math.inf, math.nan, 1.0, math.inf, 1.0, math.nan, 1.0, 1.0, 1.0]
+    made = run(None, flat(steps=100), totals=(start, *[bad] * 9))
+    assert found(rules.unstable_gradients, made) is None
+
+
+def test_steps_that_a_scaler_skipped_at_first_hide_no_later_spike() -> None:
+    spikes = spiky(50.0, 15)
+    made = run(None, flat(steps=200), totals=([math.inf] * 6 + [1.0] * 4, *spikes[1:]))
+    assert found(rules.unstable_gradients, run(None, flat(steps=200), totals=spikes)) is not None
+    assert found(rules.unstable_gradients, made) is not None
+
+
+def test_gradients_that_fall_and_flare_up_to_what_they_were_are_no_spikes() -> None:
+    small = [1e-3] * (EACH - 1) + [1.0]
+    made = run(None, falling(2.0, 1.0, 200), totals=([1.0] * EACH, *[small] * 19))
+    assert found(rules.unstable_gradients, made) is None
+
+
+@pytest.mark.parametrize("sizes", [(1.0, 300.0), (300.0, 1.0)])
+def test_the_gradients_of_two_optimizers_are_no_spikes_of_each_other(sizes: tuple[float, float]) -> None:
+    """A critic's gradients may be hundreds of times a generator's, and their losses need not fall."""
+    made = history(
+        *(profile(step=20 * k) for k in range(10)),
+        *(
+            record(20 * k + index, flat(1.0, EACH), optimizer=index, totals=[size] * EACH)
+            for k in range(10)
+            for index, size in enumerate(sizes)
+        ),
+    )
+    assert [finding.rule for finding in judge(made).findings] == []
+
+
+# ---------------------------------------------------------------------------------------------------- loss
+def test_a_cross_entropy_below_zero_has_a_flipped_sign_at_once() -> None:
+    made = run(classifier(), [2.3] * 5 + [-1.0] * 15)
+    finding = found(rules.unbounded_loss, made)
+    assert finding is not None
+    assert "no cross-entropy is negative" in finding.explanation
+    assert finding.evidence == {"first": 2.3, "recent": -1.0}
+    log_likelihood = run(profile(), [2.3] * 5 + [-1.0] * 15)
+    assert judge(log_likelihood).findings == ()  # of a density it may be negative
+
+
+def test_four_losses_are_too_few_for_a_sign() -> None:
+    assert found(rules.unbounded_loss, history(classifier(), record(0, [2.3, 1.0, -9.0, -99.0]))) is None
+
+
+def test_a_loss_that_starts_negative_is_no_share_of_anything() -> None:
+    evidence = Evidence(run(None, [-1.0] * 60))
+    assert evidence.fall is None
+    assert evidence.learns is None
+    assert found(rules.diverging_loss, run(None, [-1.0] * 30 + [50.0] * 30)) is None
+
+
+def test_a_loss_that_comes_back_from_its_best_but_not_to_the_start_has_not_diverged() -> None:
+    """Overfitting noise, a warm restart: best 0.1, now 0.5, first 2."""
+    assert found(rules.diverging_loss, run(None, [2.0] * 20 + [0.1] * 20 + [0.5] * 20)) is None
+    assert found(rules.diverging_loss, run(None, [2.0] * 20 + [0.1] * 20 + [1.9] * 20)) is not None
+
+
+def test_a_loss_that_is_noisy_has_not_diverged() -> None:
+    noisy = [0.5 if step % 2 else 2.0 for step in range(60)]
+    assert found(rules.diverging_loss, run(None, noisy)) is None
+
+
+def test_a_loss_that_is_no_number_has_diverged() -> None:
+    finding = found(rules.diverging_loss, run(None, [2.0] * 10 + [math.nan] * 10))
+    assert finding is not None
+    assert finding.evidence["recent"] == math.inf
+    assert "grown from 2 to inf" in finding.explanation
+
+
+def test_thirty_steps_at_chance_and_not_before() -> None:
+    steps = int(limit("loss.chance_steps"))
+
+    def after(count: int) -> Finding | None:
+        made = history(classifier(), *(record(step, [CHANCE]) for step in range(count)))
+        return found(rules.loss_at_chance, made)
+
+    finding = after(steps)
+    assert finding is not None
+    assert finding.evidence == {"loss": CHANCE, "chance": pytest.approx(CHANCE)}
+    assert after(steps - 1) is None
+
+
+def test_a_loss_that_is_worse_than_a_guess_or_was_better_is_not_at_chance() -> None:
+    assert found(rules.loss_at_chance, run(classifier(), flat(3 * CHANCE))) is None
+    assert found(rules.loss_at_chance, run(classifier(), [CHANCE] * 20 + [1.0] * 20 + [CHANCE] * 20)) is None
+    assert found(rules.loss_at_chance, run(classifier(), flat(CHANCE), lr=tuple(1e-3 * k for k in range(6)))) is None
+
+
+def test_rules_have_nothing_to_say_of_nothing() -> None:
+    for rule in {edge[1] for edge in EDGES} | {rules.small_batch_norm}:
+        assert found(rule, history()) is None
+
+
+def test_the_slope_of_norms_stands_in_where_no_two_layers_are_alike() -> None:
+    shown = profile(stack(-3))
+    assert flow(shown) == shown.backward
+    tapering = profile([replace(row, shape=(row.depth,)) for row in shown.layers])
+    assert flow(tapering) == tapering.backward_norms
