@@ -1,9 +1,12 @@
-"""One line of the suite's table, and the words with which a user of a plain module carries out a remedy."""
+"""One entry of the suite's table, and the words with which a user of a plain module carries out a remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import knobs
+from modules import KINDS
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,21 @@ class Case:
     note: str = ""
 
 
+def project(part: str, name: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
+    architecture = words.split()[0].removeprefix("model=")
+    told = tuple(words.split()), tuple(fault.split()), tuple(rules.split())
+    return Case(name, part, architecture, "project", *told, note=note)
+
+
+def plain(part: str, name: str, kind: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
+    healthy, broken = words.split(), fault.split()
+    remedies = cures(kind, healthy, broken) if broken else {}
+    return Case(name, part, kind, kind, tuple(healthy), tuple(broken), tuple(rules.split()), remedies, note)
+
+
 # What a user of any of the plain modules can do when told to: also where it is no cure.
 _ANY = {
-    "clip": "clip=1",
+    "clip": "clip=1 clip_by=norm",
     "loosen_clip": "clip=0",
     "logits": "head=logits",
     "loss_sign": "loss_sign=1",
@@ -45,19 +60,38 @@ _ANY = {
     "stable_ops": "eps=0.001",
     "scale_inputs": "raw=false input_scale=1 input_shift=0",
 }
+_RECURRENT = {
+    "init": "init=orthogonal recurrent_gain=1",
+    "forget_bias": "forget_bias=4",
+}
 _OF_KIND = {
-    "dense": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
-              "activation": "activation=relu"},
-    "recurrent": {"init": "init=orthogonal recurrent_gain=1", "cell": "cell=lstm"},
-    "forget": {"forget_bias": "forget_bias=5"},
-    "convolutions": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=group", "skip": "skip=true",
-                     "activation": "activation=relu"},
+    "recurrent": _RECURRENT | {"cell": "cell=lstm"},
+    "cell_loop": _RECURRENT | {"cell": "cell=gru"},
     "transformer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
-}  # fmt: skip
+}
 
 
-def cures(of_kind: str, lower_lr: str, raise_lr: str, **own: str) -> dict[str, tuple[str, ...]]:
-    """Action to words: those of all plain modules, of this kind, and the case's own."""
-    rates = {"lower_lr": f"lr={lower_lr} schedule=constant", "raise_lr": f"lr={raise_lr}"}
-    told = _ANY | _OF_KIND[of_kind] | rates | own
-    return {action: tuple(words.split()) for action, words in told.items()}
+def cures(kind: str, words: Sequence[str], fault: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Action to words: those of all plain modules, of this kind, and the rates."""
+    healthy, broken = (knobs.read(all_words, KINDS[kind][1]) for all_words in (words, [*words, *fault]))
+    of_kind = _OF_KIND[kind] if kind in _OF_KIND else _feedforward(kind, broken)
+    told = _ANY | of_kind | _rates(healthy.lr, broken.lr)
+    return {action: tuple(text.split()) for action, text in told.items()}
+
+
+def _feedforward(kind: str, broken: knobs.Settings) -> dict[str, str]:
+    saturates = broken.activation in ("tanh", "sigmoid")
+    return {
+        "init": f"init={'orthogonal' if saturates else 'he'} init_gain=1 bias=0 head_gain=1",
+        "activation": f"activation={'relu' if saturates else 'leaky_relu'}",
+        "norm": "norm=group" if kind in ("signal_net", "unet", "fine_tuned") else "norm=layer",
+        "skip": "skip=true",
+    }
+
+
+def _rates(healthy: float, broken: float) -> dict[str, str]:
+    """Told which way to go, a user goes on until it works; told the wrong way, one step of ten."""
+    return {
+        "lower_lr": f"lr={healthy if broken > healthy else broken / 10} schedule=constant",
+        "raise_lr": f"lr={healthy if broken < healthy else 10 * broken}",
+    }

@@ -1,7 +1,7 @@
 """The knobs of the suite's plain modules, each with a sane default: `read(["depth=20", "init=xavier"])`.
 
-One mapping for all kinds of module, so that a fault, its twin and a cure are told in the same few words. What a kind has
-no use for is left alone by it.
+One mapping for all kinds of module, so that a fault, its twin and a cure are told in the same few words. A kind leaves
+alone what it has no use for.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,11 +91,10 @@ def read(words: Iterable[str], defaults: Sequence[str] = ()) -> Settings:
     return Settings(**{name: _value(text, types[name]) for name, text in given.items()})
 
 
-def _value(text: str, kind: type) -> str | int | float | bool:
+def _value(text: str, kind: type) -> Any:
     if kind is str:
         return text
-    value = ast.literal_eval(text.capitalize() if kind is bool else text)
-    return kind(value)  # type: ignore[no-any-return]
+    return kind(ast.literal_eval(text.capitalize() if kind is bool else text))
 
 
 # ------------------------------------------------------------------------------------------- the start

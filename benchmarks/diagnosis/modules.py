@@ -9,6 +9,7 @@ whatever loss it was given: 0 is perfect, 1 is what one gets without looking at 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -30,7 +31,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bag": ("bag", ("task=texts", "depth=2", "lr=0.003")),
     "cell_loop": ("cell_loop", ("task=recall", "width=32", "lr=0.003", "init=orthogonal", "cell=gru")),
     "transformer": ("transformer", ("task=majority", "width=32", "depth=4", "norm=pre", "activation=gelu",
-                                    "init=xavier", "length=24", "lr=0.001")),
+                                    "init=xavier", "length=16", "batch=32", "lr=0.002")),
     "autoencoder": ("autoencoder", ("task=pictures", "depth=4", "lr=0.003")),
     "signal_net": ("signal_net", ("task=waves", "length=64", "width=16", "depth=6", "lr=0.003")),
     "gan": ("generator", ("task=ring", "depth=3", "width=32", "lr=0.002", "head=logits", "activation=leaky_relu")),
@@ -129,7 +130,7 @@ class Adversarial(LightningModule):
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
         points = batch[0]
-        for_generator, for_critic = self.optimizers()  # type: ignore[misc]
+        for_generator, for_critic = self.optimizers()
         drawn = self.network(torch.randn(len(points), 4))
         real, fake = self.critic(points), self.critic(drawn.detach())
         self._step(for_critic, _belief(real, 1.0) + _belief(fake, 0.0))
@@ -170,14 +171,16 @@ def _distance(data: Tensor, drawn: Tensor) -> float:
 
 
 # --------------------------------------------------------------------------------------------- making
-def make(kind: str, words: list[str], seed: int) -> tuple[LightningModule, Batches, Settings]:
+def make(kind: str, words: Sequence[str], seed: int) -> tuple[LightningModule, Batches, Settings]:
     network_kind, defaults = KINDS[kind]
     s = knobs.read(words, defaults)
     task = tasks.prepare(tasks.make(s.task, s.length), s)
     torch.manual_seed(seed)
     network = networks.build(network_kind, s, task)
     if kind == "gan":
-        critic = networks.build("dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
+        critic = networks.build(
+            "dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task)
+        )
         return Adversarial(network, critic, task, s), Batches(task, s, seed), s
     if kind == "fine_tuned":
         _pretrain(network, task, seed)

@@ -1,4 +1,4 @@
-"""The networks of the suite's plain modules: dense, recurrent, texts, attention, convolutions. Each has a trunk and a head.
+"""The networks of the suite's plain modules: dense, recurrent, texts, attention, convolutions; a trunk and a head each.
 
 They are written as anybody writes them, from torch's own layers; `build(kind, settings, task)` makes one and starts it.
 """
@@ -60,7 +60,7 @@ class Net(nn.Module):
                 return torch.sigmoid(outputs)
             case "relu":
                 return torch.relu(outputs)
-        return outputs  # type: ignore[no-any-return]
+        return outputs
 
 
 def _norm(name: str, width: int, images: int = 0) -> nn.Module:
@@ -148,7 +148,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.cell(self.embed(x))
-        return states if self.every_step else states[:, -1]  # type: ignore[no-any-return]
+        return states if self.every_step else states[:, -1]
 
 
 @torch.no_grad()
@@ -198,9 +198,7 @@ def cell_loop(s: Settings, task: Task) -> Net:
 def bag(s: Settings, task: Task) -> Net:
     """Mean of the words' vectors, dense layers on top."""
     words = nn.EmbeddingBag(2000, s.width)
-    return Net(
-        nn.Sequential(words, *_dense_trunk([s.width] * (s.depth + 1), s)), nn.Linear(s.width, task.outputs), s
-    )
+    return Net(nn.Sequential(words, *_dense_trunk([s.width] * (s.depth + 1), s)), nn.Linear(s.width, task.outputs), s)
 
 
 class Attention(nn.Module):
@@ -215,18 +213,17 @@ class Attention(nn.Module):
         self.dense = nn.Sequential(
             nn.Linear(s.width, 2 * s.width), ACTIVATIONS[s.activation](), nn.Linear(2 * s.width, s.width)
         )
-        norms = (nn.Identity(), nn.Identity()) if s.norm == "none" else (nn.LayerNorm(s.width), nn.LayerNorm(s.width))
-        self.norm1, self.norm2 = norms
+        self.norm1, self.norm2 = (nn.Identity() if s.norm == "none" else nn.LayerNorm(s.width) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.place == "post":
             x = self.norm1(x + self.gain * self._attend(x))
-            return self.norm2(x + self.gain * self.dense(x))  # type: ignore[no-any-return]
+            return self.norm2(x + self.gain * self.dense(x))
         x = x + self.gain * self._attend(self.norm1(x))
-        return x + self.gain * self.dense(self.norm2(x))  # type: ignore[no-any-return]
+        return x + self.gain * self.dense(self.norm2(x))
 
     def _attend(self, x: Tensor) -> Tensor:
-        return self.attention(x, x, x, attn_mask=self.ahead, need_weights=False)[0]  # type: ignore[no-any-return]
+        return self.attention(x, x, x, attn_mask=self.ahead, need_weights=False)[0]
 
 
 class Tokens(nn.Module):
@@ -241,7 +238,7 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states = self.norm(self.layers(self.token(x) + self.place.weight))
-        return states if self.every_step else states.mean(dim=1)  # type: ignore[no-any-return]
+        return states if self.every_step else states.mean(dim=1)
 
 
 def transformer(s: Settings, task: Task) -> Net:
@@ -289,7 +286,7 @@ class UNet(nn.Module):
         top = self.enter(x)
         below = self.down1(top)
         up = self.up1(torch.cat([self.grow(self.middle(self.down2(below))), below], dim=1))
-        return self.up2(torch.cat([self.grow(up), top], dim=1))  # type: ignore[no-any-return]
+        return self.up2(torch.cat([self.grow(up), top], dim=1))
 
 
 def unet(s: Settings, task: Task) -> Net:

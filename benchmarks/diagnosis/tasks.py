@@ -1,4 +1,4 @@
-"""Small data for the suite: bundled digits and synthetic tables, sequences, texts and points, each made in milliseconds.
+"""Small data for the suite: bundled digits, and synthetic tables, sequences, texts and points.
 
 `make(name, length)` is the same every time; what differs from seed to seed is the order of the batches. Where the data
 can be broken (scale, labels, bad batches), it is done here, on the way from a table to a batch.
@@ -78,7 +78,7 @@ def pictures(length: int) -> Task:
 
 def noisy_pictures(length: int) -> Task:
     clean = F.pad(pictures(length).inputs, (1, 1, 1, 1))
-    noisy = clean + 0.5 * torch.randn(clean.shape, generator=_rng(1))
+    noisy = clean + 0.3 * torch.randn(clean.shape, generator=_rng(1))
     return Task("pixels", noisy, clean, clean[0].numel(), raw=255 * noisy)
 
 
@@ -181,7 +181,7 @@ def prepare(task: Task, s: Settings) -> Task:
 
 
 class Batches:
-    """Training batches in an order of their own for each seed, epoch after epoch, with the damage that was asked for."""
+    """Training batches in an order of their own for each seed, with the damage that was asked for."""
 
     def __init__(self, task: Task, s: Settings, seed: int) -> None:
         self.inputs, self.targets = task.inputs[:TRAIN], task.targets[:TRAIN]

@@ -1,9 +1,10 @@
-"""Runs the cases of the suite and keeps what GradientMonitor wrote, for rules to be scored on.
+"""Runs the cases of the suite and keeps what was measured of each training, for rules to be scored on.
 
     python benchmarks/diagnosis/traces.py --out runs/suite [--part training] [--only NAME …] [--jobs 2]
 
-OUT/CASE/SEED/VARIANT holds gradients.jsonl and outcome.json; VARIANT is `twin` (the healthy words), `fault` (with the
-words that break them) or, run by the scorer, `cure-…`. What is there is kept, so a run that was cut off goes on.
+OUT/CASE/SEED/VARIANT holds gradients.jsonl, published.jsonl and outcome.json; VARIANT is `twin` (the healthy words),
+`fault` (with the words that break them) or, run by the scorer, `cure-…`. What is there is kept, so a run that was cut
+off goes on.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import Any
 import modules
 import torch
 from cases import CASES, SEEDS, Case
+from knobs import Settings
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.plugins import MixedPrecision
 from statistics_published import FILE, PublishedStatistics
-from tasks import images
+from tasks import Task, images
 from torch import Tensor
 
 from isometry import GradientMonitor, build
@@ -66,10 +68,10 @@ class ProjectRun:
 
     def score(self) -> dict[str, float]:
         pictures, labels = next(iter(self.data.test_dataloader()))
-        task = modules.Task("classes", pictures, labels, len(self.data.class_names))
+        task = Task("classes", pictures, labels, len(self.data.class_names))
         with torch.no_grad():
             logits = self.module(pictures[:EVALUATED])
-        return modules.task_score(task, logits, labels[:EVALUATED], modules.Settings())
+        return modules.task_score(task, logits, labels[:EVALUATED], Settings())
 
 
 class PlainRun:
@@ -91,7 +93,7 @@ class PlainRun:
             self.options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler=scaler)]
 
     def score(self) -> dict[str, float]:
-        return self.module.score()  # type: ignore[operator, no-any-return]
+        return self.module.score()
 
 
 def run(case: Case, seed: int, variant: str, words: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def run(case: Case, seed: int, variant: str, words: Sequence[str], folder: Path)
     """
     place = trace_folder(case, seed, variant, folder)
     if (place / "outcome.json").exists():
-        return json.loads((place / "outcome.json").read_text())  # type: ignore[no-any-return]
+        return json.loads((place / "outcome.json").read_text())
     shutil.rmtree(place, ignore_errors=True)  # half a trace
     place.mkdir(parents=True)
     started = time.perf_counter()
@@ -150,14 +152,15 @@ def trace_folder(case: Case, seed: int, variant: str, folder: Path) -> Path:
     return folder / case.name / str(seed) / variant
 
 
-def last_of_each(words: Iterable[str]) -> list[str]:
-    return [f"{key}={value}" for key, value in dict(word.split("=", 1) for word in words).items()]
+def last_of_each(words: Iterable[str]) -> tuple[str, ...]:
+    """Hydra refuses a group that is chosen twice."""
+    return tuple(f"{key}={value}" for key, value in dict(word.split("=", 1) for word in words).items())
 
 
 def variants(case: Case) -> dict[str, tuple[str, ...]]:
     """The words of a case's own runs."""
-    broken = {"fault": (*case.words, *case.fault)} if case.fault else {}
-    return {"twin": case.words} | broken
+    broken = {"fault": last_of_each([*case.words, *case.fault])} if case.fault else {}
+    return {"twin": last_of_each(case.words)} | broken
 
 
 def begin() -> None:
@@ -192,7 +195,12 @@ def main() -> None:
     chosen = [case for case in CASES if options.part in (None, case.part)]
     chosen = [case for case in chosen if not options.only or case.name in options.only]
     started = time.perf_counter()
-    jobs = [(c, seed, name, words, options.out) for c in chosen for seed in SEEDS for name, words in variants(c).items()]
+    jobs = [
+        (case, seed, variant, words, options.out)
+        for case in chosen
+        for seed in SEEDS
+        for variant, words in variants(case).items()
+    ]
     missing = [job for job in jobs if not (trace_folder(*job[:3], options.out) / "outcome.json").exists()]
     run_all(missing, options.jobs)
     print(f"{len(missing)} runs of {len(jobs)}, {math.ceil(time.perf_counter() - started)} s")

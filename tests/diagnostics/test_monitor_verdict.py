@@ -11,13 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fixed import LIGHTNING_SAYS, Collector, Fixed, Regression, fit, fp16, loader, make_trainer
+from hand_written import history, profile, record
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from isometry import GradientMonitor
 from isometry.diagnostics.findings import Diagnosis, Finding
-from isometry.diagnostics.rules import diagnose
+from isometry.diagnostics.rules import diagnose, judge
 
 pytestmark = LIGHTNING_SAYS
 
@@ -85,16 +86,17 @@ def test_a_training_that_works_is_healthy_and_nothing_is_said(caplog: pytest.Log
 def test_a_finding_is_told_when_it_appears_with_what_to_try(caplog: pytest.LogCaptureFixture) -> None:
     monitor, logger = train(Classes(deep()), batches(40), settings={"norm": {"name": "none"}})
     assert monitor.diagnosis.verdict == "critical: vanishing_gradients"
-    (line,) = [each for each in lines(caplog) if "vanishing_gradients" in each]  # once, though it goes on
-    since = monitor.diagnosis.findings[0].since
-    assert line.startswith(f"step {since}: critical: vanishing_gradients. ∂L/∂z shrinks by ×0.2")
-    assert line.endswith(f"Try: {' '.join(monitor.diagnosis.findings[0].remedies[0].overrides)}")
+    told = [each for each in lines(caplog) if "vanishing_gradients" in each]
+    remedy = " ".join(monitor.diagnosis.findings[0].remedies[0].overrides)
+    assert [line.split(". ")[0] for line in told] == [  # once each, though it goes on
+        "step 2: warning: vanishing_gradients",
+        "step 19: critical: vanishing_gradients",
+    ]
+    assert all(line.endswith(f"Try: {remedy}") for line in told)
+    assert all("∂L/∂z shrinks by ×0.2" in line for line in told)
     assert all(each.levelno == logging.WARNING for each in caplog.records if each.name == "isometry")
     statuses = logger.series("health/status")
-    assert {step: status for step, status in statuses.items() if step is not None and step >= since} == {
-        step: 2.0 for step in statuses if step is not None and step >= since
-    }
-    assert statuses[0] == 0.0
+    assert [statuses[step] for step in (0, 1, 2, 4, 14, 19, 24, 39)] == [0.0, 0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_a_finding_is_told_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -103,7 +105,7 @@ def test_a_finding_is_told_when_it_ends(caplog: pytest.LogCaptureFixture) -> Non
     class Slowing(Fixed):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
-            rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 8 else 1e-9)
+            rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 30 else 1e-9)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -113,13 +115,17 @@ def test_a_finding_is_told_when_it_ends(caplog: pytest.LogCaptureFixture) -> Non
     for parameter in module.parameters():
         nn.init.ones_(parameter)
     monitor, logger = GradientMonitor(every_n_steps=1), Collector()
-    make_trainer(monitor, logger=logger).fit(module, loader([[1.0, 1.0]] * 16))
-    told = [(line.split(":")[0], "is over" in line) for line in lines(caplog) if "update_too_large" in line]
-    assert [is_over for _, is_over in told] == [False, True]
-    begin, end = (int(step.removeprefix("step ")) for step, _ in told)
-    assert begin < 8 <= end
+    make_trainer(monitor, logger=logger).fit(module, loader([[1.0, 1.0]] * 60))
+    told = [line.partition(". ")[0].split(": ") for line in lines(caplog) if "update_too_large" in line]
+    assert [words[1:] for words in told] == [
+        ["warning", "update_too_large"],
+        ["critical", "update_too_large"],
+        ["update_too_large is over."],
+    ]
+    _, critical, over = (int(words[0].removeprefix("step ")) for words in told)
+    assert critical < 30 <= over
     statuses = logger.series("health/status")
-    assert (statuses[begin], statuses[end]) == (2.0, 0.0)
+    assert (statuses[critical], statuses[over]) == (2.0, 0.0)
 
 
 def test_the_verdict_of_the_monitor_is_that_of_its_history() -> None:
@@ -197,6 +203,7 @@ def test_losses_of_bf16_are_known() -> None:
     assert wanted(monitor) == [2.0, 4.0]
 
 
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
 def test_a_step_without_a_loss_leaves_none_behind() -> None:
     class Skipping(Constant):
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor | None:
@@ -222,7 +229,11 @@ def test_losses_of_gradients_that_nobody_told_of_are_unknown() -> None:
     monitor = GradientMonitor(every_n_steps=1)
     fit(monitor, [[1.0, 1.0], [2.0, 1.0]], ByHand())
     assert all(map(math.isnan, wanted(monitor)))
-    assert monitor.diagnosis == Diagnosis()
+
+
+def test_unknown_losses_are_no_broken_ones() -> None:
+    unknown = history(profile(), *(record(step, [math.nan], ratio=0.0) for step in range(3)))
+    assert judge(unknown) == Diagnosis()
 
 
 @pytest.mark.parametrize("accumulated", [1, 4])
@@ -267,16 +278,16 @@ def test_the_rate_is_the_optimizer_s_of_the_step() -> None:
     ]  # fmt: skip
 
 
-def test_each_optimizer_has_its_own_rate() -> None:
+def test_each_optimizer_has_its_own_rate_and_losses() -> None:
     class Two(Constant):
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False
 
         def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-            for optimizer in self.optimizers():
+            for optimizer, factor in zip(self.optimizers(), (1.0, 8.0), strict=True):
                 optimizer.zero_grad()
-                self.manual_backward(self.loss(batch[0]))
+                self.manual_backward(factor * self.loss(batch[0]))
                 optimizer.step()
 
         def configure_optimizers(self) -> Any:
@@ -285,8 +296,9 @@ def test_each_optimizer_has_its_own_rate() -> None:
     monitor = GradientMonitor(every_n_steps=1)
     fit(monitor, [[1.0, 1.0], [2.0, 1.0]], Two())
     assert [(record.optimizer, record.lr, record.losses) for record in monitor.history.records] == [
-        (0, 0.25, [1.0]), (1, 0.5, [1.0]), (0, 0.25, [2.0]), (1, 0.5, [2.0]),
+        (0, 0.25, [1.0]), (1, 0.5, [8.0]), (0, 0.25, [2.0]), (1, 0.5, [16.0]),
     ]  # fmt: skip
+    assert [each.loss for each in monitor.history.profiles] == [1.0, 2.0]  # of the first backward pass
 
 
 def test_a_regression_on_a_constant_learns() -> None:

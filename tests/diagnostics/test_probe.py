@@ -1160,9 +1160,9 @@ def test_frozen_layers_are_not_detached() -> None:
 
 
 def test_the_inputs_of_the_first_layer_by_hand() -> None:
-    x = torch.tensor([[1.0, -3.0], [5.0, 1.0]])
+    x = torch.tensor([[-1.0, 3.0], [-5.0, -1.0]])
     shown = probe(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), (x, x), mse)
-    assert (shown.input_mean, shown.input_std, shown.input_largest) == pytest.approx((1.0, math.sqrt(8), 5.0))
+    assert (shown.input_mean, shown.input_std, shown.input_largest) == pytest.approx((-1.0, math.sqrt(8), 5.0))
     shifted = probe(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), (x, x), mse)
     assert (shifted.input_mean, shifted.input_std) == pytest.approx((0.0, 1.0), abs=1e-4)  # what the layer itself gets
 

@@ -186,6 +186,8 @@ def test_what_follows_in_order() -> None:
     words = ["norm=none", "init=xavier_normal"]
     assert actions(advice(fitted(-6, 0.71), *words))[:3] == ["init", "norm", "skip"]
     assert actions(advice(fitted(6, 3.0), "init=large_normal", "norm=none")) == ["init", "norm", "skip", "clip"]
+    rnn = advice(recurrent(), "model=lstm", "model.cell=rnn", "norm=none")
+    assert [remedy.overrides for remedy in rnn if remedy.action == "norm"] == [("norm=layer",)]
     assert actions(advice(BROKEN["small_batch_norm"](), "data.batch_size=2")) == ["norm", "batch_size"]
     assert actions(advice(recurrent(6.0), "model=lstm", "model.cell=rnn")) == ["cell", "clip", "lower_lr"]
 

@@ -86,9 +86,18 @@ def test_a_symptom_is_left_out_after_any_cause(symptom: str) -> None:
     assert [each.rule for each in rules._causes([finding(symptom)])] == [symptom]
 
 
-def test_warnings_come_last_and_explain_nothing() -> None:
-    found = [finding("small_batch_norm", WARNING), finding("no_gradient", WARNING), finding("loss_at_chance")]
-    assert [each.rule for each in rules._causes(found)] == ["loss_at_chance", "small_batch_norm", "no_gradient"]
+def test_warnings_come_last() -> None:
+    found = [finding("no_gradient", WARNING), finding("fp16_underflow"), finding("update_too_large")]
+    assert [each.rule for each in rules._causes(found)] == ["fp16_underflow", "update_too_large", "no_gradient"]
+
+
+def test_a_warning_hides_nothing_that_is_critical() -> None:
+    """A corner of the net that is cut off is no reason for a NaN, nor a batch of two."""
+    corner = [replace(row, detached=True, gradient_rms=None) if row.depth == 6 else row for row in stack()]
+    for shown in (profile(corner), profile(batch_norm_samples=2)):
+        made = and_also(run(shown, falling()), NAN)
+        assert judge(made).verdict == "critical: non_finite"
+        assert not judge(made).healthy
 
 
 def test_inputs_that_saturate_the_net_and_make_its_gradients_vanish_are_named_alone() -> None:
@@ -138,6 +147,37 @@ def test_a_diagnosis_is_json() -> None:
     assert plain["verdict"] == "critical: vanishing_gradients"
     assert plain["findings"][0]["remedies"][0]["action"] == diagnosis.findings[0].remedies[0].action
     assert plain["findings"][0]["since"] == diagnosis.findings[0].since
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_before_a_loss_can_have_fallen_all_is_a_warning(name: str) -> None:
+    made, steps = BROKEN[name](), int(limit("loss.steps"))
+
+    def after(count: int) -> Diagnosis:
+        """The run with its records crowded into so many steps."""
+        last = len(made.records) - 1
+        records = [replace(each, step=(count - 1) * k // last) for k, each in enumerate(made.records)]
+        return judge(history(*records, *made.profiles[:0], *made.units, *made.nonfinite, *(
+            replace(each, step=(count - 1) * k // last) for k, each in enumerate(made.profiles)
+        )))  # fmt: skip
+
+    assert {each.severity for each in after(steps - 1).findings} <= {WARNING}
+    assert [(each.rule, each.severity) for each in after(steps).findings] == [(name, CRITICAL)]
+
+
+def test_a_loss_that_is_no_number_and_a_probe_are_critical_at_once() -> None:
+    lost = history(profile(), record(3, [2.0] + [math.nan] * 3), NAN)
+    assert judge(lost).verdict == "critical: non_finite"
+    assert judge(history(profile(stack(-6)))).verdict == "critical: vanishing_gradients"
+
+
+def test_a_warning_that_becomes_critical_is_as_old_as_the_warning() -> None:
+    young, old = (history(profile(stack(-6)), *(record(k, [1.0]) for k in range(count))) for count in (3, 20))
+    shown = [profile(stack(-6), step=k) for k in (1, 2)]
+    before = judge(and_also(young, *shown))
+    assert [(each.severity, each.since) for each in before.findings] == [(WARNING, 2)]
+    after = judge(and_also(old, *shown), before=before)
+    assert [(each.severity, each.since) for each in after.findings] == [(CRITICAL, 2)]
 
 
 # --------------------------------------------------------------------------------------------------- since

@@ -215,6 +215,14 @@ def test_inputs_of_any_size_are_fine_where_it_learns_and_a_norm_takes_their_size
     assert found(rules.bad_input_scale, run(saturated, falling())) is not None
 
 
+def test_inputs_are_not_judged_before_a_loss_can_have_fallen() -> None:
+    steps = int(limit("loss.steps"))
+    for shown in (profile(input_mean=0.0, input_std=99.0), large_output(99.0)):
+        young, old = (history(shown, record(0, [1.0]), record(count - 1, [1.0])) for count in (steps - 1, steps))
+        assert found(rules.bad_input_scale, young) is None
+        assert found(rules.bad_input_scale, old) is not None
+
+
 @pytest.mark.parametrize("std", [None, math.nan, math.inf])
 def test_inputs_that_are_indices_or_no_numbers_have_no_scale(std: float | None) -> None:
     assert found(rules.bad_input_scale, run(profile(input_mean=50.0, input_std=std), flat())) is None
@@ -497,8 +505,10 @@ def test_a_loss_that_comes_back_from_its_best_but_not_to_the_start_has_not_diver
 
 
 def test_a_loss_that_is_noisy_has_not_diverged() -> None:
-    noisy = [0.5 if step % 2 else 2.0 for step in range(60)]
-    assert found(rules.diverging_loss, run(None, noisy)) is None
+    noisy = [2.0 if step % 2 else 0.2 for step in range(50)]
+    evidence = Evidence(run(None, noisy))
+    assert (evidence.first_loss, evidence.best_loss, evidence.recent_loss) == (0.2, 0.2, 2.0)
+    assert rules.diverging_loss(evidence) is None
 
 
 def test_a_loss_that_is_no_number_has_diverged() -> None:

@@ -133,9 +133,24 @@ def test_what_is_not_critical_ends_nothing(verdict: Diagnosis) -> None:
     assert train([FINE, verdict], stops=True) == 8
 
 
-def test_other_loggers_get_no_alert_and_without_any_it_stops_all_the_same(tmp_path: Path) -> None:
+def test_other_loggers_get_no_alert_and_without_any_it_stops_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train([diagnosis("non_finite")], CSVLogger(tmp_path), stops=False) == 8
+    assert "did not take" not in capsys.readouterr().out
     assert train([diagnosis("non_finite")], stops=True) == 1
+
+
+def test_a_service_that_takes_no_alert_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dead(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("service died")
+
+    guest = Guest()
+    monkeypatch.setattr(guest.run, "alert", dead)
+    assert train([FINE, diagnosis("non_finite")], guest, stops=False) == 8
+    assert capsys.readouterr().out.count("did not take the alert (service died)") == 1
 
 
 def test_the_stop_is_decided_together() -> None:
@@ -151,10 +166,14 @@ def test_the_stop_is_decided_together() -> None:
         strategy, loggers, should_stop = Strategy(), (), False
 
     trainer: Any = Told()
-    guard = Guard(lambda: FINE, stops=True)
+    verdicts = [Diagnosis(), Diagnosis()]
+    guard = Guard(lambda: verdicts[0], stops=True)
     for index in range(3):
         guard.on_train_batch_end(trainer, Line(), None, None, index)
-    assert asked == [(False, False)]  # once for each verdict, whether any has found something
+    assert asked == [(False, False)]  # once for each verdict: whether any process has found something
+    del verdicts[0]  # a new one that says the same, here: on another process it may not
+    guard.on_train_batch_end(trainer, Line(), None, None, 3)
+    assert asked == [(False, False)] * 2
     assert trainer.should_stop
 
 

@@ -59,7 +59,7 @@ class GradientRecord:
         skipped: Steps since the last record that the loss scaler skipped for an overflow.
         scale: The loss scale, under fp16.
         monitor_ms: Time the monitor took for a step, mean since the last record.
-        losses: Of each step in `totals`: what was differentiated for it, without the scale; NaN where that is unknown.
+        losses: Of each step in `totals`: what was differentiated for it, without the scale; empty where unknown.
         lr: The largest learning rate among the optimizer's groups.
     """
 

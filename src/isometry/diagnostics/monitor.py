@@ -136,7 +136,8 @@ class GradientMonitor(Callback):
             if self._is_due and step != self._probed_step:
                 self._probed_step = step  # once, though gradients may be accumulated over several batches
                 self._layout = self._layout or TrainingLayout(pl_module)
-                self._ride = Ride(self._layout, step, _scale(trainer), units=self._watch is None)
+                parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+                self._ride = Ride(self._layout, step, _scale(trainer), parts, units=self._watch is None)
             if self._watch:
                 self._watch.attach()
 

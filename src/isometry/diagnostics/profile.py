@@ -123,7 +123,7 @@ class Profile:
         times: One for each recurrent layer and direction.
         unseen: Paths of weight layers that did not run as modules, or of which something stays hidden, with the reason.
         jacobian: Mean squared singular value of the input-output Jacobian, where it was asked for.
-        loss: Of this pass, as it was differentiated: divided by the batches over which gradients are accumulated.
+        loss: Of this pass. Where gradients are accumulated, this and ∂L/∂z are of the one batch, not its share.
         input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
         batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """

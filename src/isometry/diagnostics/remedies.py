@@ -12,6 +12,7 @@ from typing import Any
 
 from .evidence import Evidence
 from .findings import Finding, Remedy
+from .thresholds import limit
 
 USUAL_UPDATE = 3e-3  # ‖Δw‖/‖w‖ to aim for
 _SCHEMES = ("he_normal", "he_uniform", "orthogonal", "delta_orthogonal", "lsuv")  # those with the activation's gain
@@ -62,8 +63,15 @@ class Case:
         return name in _SCHEMES and self.setting("init.gain") is None if name else not self.loses_on_the_way_up
 
     def is_open(self, action: str) -> bool:
-        """Whether an action can change anything: a second norm cannot."""
-        return action != "norm" or not self.has_norm or self.finding.rule == "small_batch_norm"
+        """Whether an action can change anything: a second norm cannot, nor a ReLU in place of a ReLU."""
+        match action:
+            case "norm":
+                return not self.has_norm or self.finding.rule == "small_batch_norm"
+            case "activation":
+                return self.is_saturating or self.finding.rule == "dead_units"
+            case "clip":
+                return self.setting("clip.name") in (None, "none")
+        return True
 
     def is_new(self, override: str) -> bool:
         """Whether a word of the command line says anything else than the settings do."""
@@ -112,7 +120,9 @@ def _skip(case: Case) -> Remedy:
     if case.setting("model.name") == "resnet":
         has_skips = case.setting("model.shortcut") != "none"
         return Remedy("skip", words, ("model.residual=rezero",) if has_skips else ("model.shortcut=identity",))
-    return Remedy("skip", words, ("model=resnet", "model.shortcut=identity"))
+    depth = case.setting("model.depth") or 20
+    of_blocks = f"model.depth={6 * max(1, round((depth - 2) / 6)) + 2}"  # a CIFAR ResNet's nearest
+    return Remedy("skip", words, ("model=resnet", of_blocks, "model.shortcut=identity"))
 
 
 def _cell(case: Case) -> Remedy:
@@ -129,9 +139,13 @@ def _clip(case: Case) -> Remedy:
 
 
 def _loosen_clip(case: Case) -> Remedy:
-    own = case.setting("clip.name")
-    overrides = ("clip=none",) if own and own != "none" else ("trainer.gradient_clip_val=1.0",)
-    return Remedy("loosen_clip", "Clip at a larger norm, near that of a usual gradient", overrides)
+    words = "Clip at the norm of a usual gradient, or not at all"
+    own, value = case.setting("clip.name"), case.setting("trainer.gradient_clip_val")
+    left = case.finding.evidence.get("coefficient")
+    if own and own != "none":
+        return Remedy("loosen_clip", words, ("clip=none",))
+    usual = f"{value / left:.1g}" if value and left else "null"
+    return Remedy("loosen_clip", words, (f"trainer.gradient_clip_val={usual}",))
 
 
 def _lower_lr(case: Case) -> Remedy:
@@ -196,12 +210,25 @@ def _vanishing_through_time(case: Case) -> Sequence[str]:
     is_gated = case.setting("model.cell") in ("lstm", "gru") or any(
         row.kind.startswith("LSTM") for profile in case.evidence.profiles[:1] for row in profile.layers
     )
-    return ("forget_bias", "cell", "init") if is_gated else ("cell", "init", "norm")
+    if is_gated:
+        return ("forget_bias", "cell", "init")
+    is_orthogonal = case.setting("init.name") not in (
+        None,
+        "pytorch_default",
+    )  # hidden weights: all but torch's own are
+    return ("cell", "norm") if is_orthogonal else ("init", "cell", "norm")
 
 
 def _dead(case: Case) -> Sequence[str]:
-    was_born_dead = bool(case.evidence.history.units) and case.evidence.history.units[0].step == 0
-    return ("init", "norm", "activation", "lower_lr") if was_born_dead else ("lower_lr", "activation", "norm")
+    """Born dead, or killed by a step that was too large."""
+    windows, steps = case.evidence.history.units, case.evidence.update_ratios
+    was_born_dead = windows and windows[0].step == 0 and max(windows[0].dead.values(), default=0) >= limit("units.dead")
+    was_hit = any(ratio > limit("update.large") for _, ratio in steps)
+    return (
+        ("init", "norm", "activation", "lower_lr")
+        if was_born_dead and not was_hit
+        else ("lower_lr", "activation", "norm")
+    )
 
 
 def _saturated(case: Case) -> Sequence[str]:

@@ -30,8 +30,9 @@ class TrainingLayout(Layout):
 class Ride:
     """A probe on one real training step; compiled modules are replayed after it."""
 
-    def __init__(self, layout: TrainingLayout, step: int, scale: Tensor | None, *, units: bool) -> None:
+    def __init__(self, layout: TrainingLayout, step: int, scale: Tensor | None, parts: int, *, units: bool) -> None:
         self.step, self.scale = step, scale
+        self.parts = parts  # batches over which gradients are accumulated: the loss of each is divided by them
         self.loss: Tensor | None = None  # of the pass, times the scale
         self.recorder = Recorder(layout, units=units)
         self.replays = [Replay(path, module, self.recorder) for path, module in layout.compiled]
@@ -46,7 +47,7 @@ class Ride:
 
     def end(self, precision: AbstractContextManager[Any]) -> Profile:
         self.detach()
-        scale = 1.0 if self.scale is None else float(self.scale)
+        scale = (1.0 if self.scale is None else float(self.scale)) / self.parts
         profile = join(self.recorder.profile(self.step, scale), self.replays, scale, precision)
         return profile if self.loss is None else replace(profile, loss=float(self.loss) / scale)
 

@@ -17,7 +17,7 @@ from typing import Any
 from . import rules_gradient as gradient
 from . import rules_training as training
 from .evidence import Evidence
-from .findings import WARNING, Diagnosis, Finding
+from .findings import CRITICAL, WARNING, Diagnosis, Finding
 from .history import History, read_history
 from .profile import Profile
 from .remedies import remedies
@@ -122,7 +122,8 @@ def _causes(found: Sequence[Finding]) -> list[Finding]:
     """Critical ones first; effects and symptoms only where no cause comes before them."""
     causes: list[Finding] = []
     for finding in found:
-        explained = SYMPTOMS.union(*(EFFECTS.get(cause.rule, set()) for cause in causes)) if causes else set()
+        heavier = [cause for cause in causes if cause.severity == CRITICAL or finding.severity == WARNING]
+        explained = SYMPTOMS.union(*(EFFECTS.get(cause.rule, set()) for cause in heavier)) if heavier else set()
         if finding.rule not in explained:
             causes.append(finding)
     return sorted(causes, key=lambda finding: finding.severity == WARNING)

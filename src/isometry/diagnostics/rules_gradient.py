@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from .evidence import Evidence
+from .evidence import NEEDED, Evidence
 from .findings import CRITICAL, WARNING, Finding
 from .profile import Fit, LayerProfile, Profile, TimeProfile
 from .thresholds import limit
@@ -23,7 +23,7 @@ def vanishing_gradients(evidence: Evidence) -> Finding | None:
     hits = [_is_slope(fit) and fit.decades <= limit("depth.vanishing_decades") for _, fit in evidence.flows]
     first = evidence.first_flow
     from_start = first is not None and _is_slope(first) and first.decades <= limit("depth.vanishing_decades")
-    if evidence.learns or not (evidence.persists(hits) or (from_start and evidence.is_tried)):
+    if evidence.learns or not (evidence.persists(hits) or (from_start and evidence.is_tried and evidence.losses)):
         return None
     if not from_start and (dead_units(evidence) or saturated_units(evidence)):
         return None  # that is why
@@ -75,7 +75,7 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
     early = [min(map(_decades, profile.times)) for profile in profiles[:3]]
     is_extreme = bool(early) and max(early) <= limit("time.extreme_decades")
-    if is_extreme and evidence.learns_slowly and evidence.is_old_enough:
+    if is_extreme and hits[0] and evidence.learns_slowly and evidence.is_old_enough:
         return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
     if evidence.learns or not evidence.persists(hits):
         return None
@@ -207,9 +207,10 @@ def no_gradient(evidence: Evidence) -> Finding | None:
         return None
     share = len(cut) / len(names)
     is_trunk = share >= limit("no_gradient.share") or cut[0] == names[0]
+    is_on_purpose = evidence.learns and not any(_is_cut_off(evidence, recent, name) for name in cut)  # a tuned head
     return Finding(
         "no_gradient",
-        CRITICAL if is_trunk else WARNING,
+        CRITICAL if is_trunk and not is_on_purpose else WARNING,
         f"{len(cut)} of {len(names)} weight layers get no gradient or belong to no optimizer, though they want one: "
         f"{_names(cut)}.",
         tuple(cut),
@@ -248,7 +249,7 @@ def _has_no_optimizer(evidence: Evidence, recent: list[Calls], name: str) -> boo
 def non_finite(evidence: Evidence) -> Finding | None:
     """A NaN or infinity that no loss scaler asked for, or a scaler that skips step after step."""
     found = evidence.history.nonfinite
-    skipped = [record for record in evidence.records[-RECENT_SKIPS:] if record.scale is not None]
+    skipped = [record for record in evidence.records[-NEEDED:] if record.scale is not None]
     skips = sum(record.skipped for record in skipped) if all(r.skipped == len(r.totals) for r in skipped) else 0
     if found:
         first = found[0]
@@ -260,9 +261,6 @@ def non_finite(evidence: Evidence) -> Finding | None:
         words = f"The loss scaler has skipped the last {skips} steps for an infinite gradient."
         return Finding("non_finite", CRITICAL, words, (), {"skipped": float(skips)})
     return None
-
-
-RECENT_SKIPS = 3  # records
 
 
 def fp16_underflow(evidence: Evidence) -> Finding | None:
@@ -279,7 +277,7 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
     return Finding("fp16_underflow", CRITICAL, words, tuple(row.name for row in rows), {"subnormal": worst})
 
 
-def _names(names: object) -> str:
+def _names(names: Iterable[str]) -> str:
     """Up to three names."""
-    listed = list(names)  # type: ignore[call-overload]
+    listed = list(names)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

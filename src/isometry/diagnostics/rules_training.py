@@ -63,7 +63,7 @@ def _masked_output(profile: Profile) -> str:
 def _wrong_head(profile: Profile) -> str:
     """What is wrong with the head in a pass near chance level; empty: nothing."""
     head = head_of(profile)
-    if head is None or profile.loss is None:
+    if head is None or profile.loss is None or num_outputs(head) < 2:
         return ""
     chance, classes = math.log(num_outputs(head)), num_outputs(head)
     is_masked = (head.unit_zeros or 0.0) >= limit("head.masked") and (head.unit_sum or 0.0) > limit("head.softmax")
@@ -170,7 +170,7 @@ def _spikes(totals: list[float]) -> tuple[list[float], int]:
 
     And of the first ten steps: near convergence most batches have hardly any gradient.
     """
-    first = statistics.median(totals[:10] or [0.0])
+    first = statistics.median([total for total in totals[:10] if math.isfinite(total)] or [0.0])
     finite = [total for total in totals[-SPAN:] if math.isfinite(total)]
     found = []
     for i in range(10, len(finite)):

@@ -90,7 +90,8 @@ class Window:
         norms = tensor_norms(gradients)
         total = combine_norms(norms)
         self._totals.append(total)
-        self._losses.append(torch.full_like(total, math.nan) if loss is None else self._unscaled(loss.sum().to(total)))
+        if loss is not None:
+            self._losses.append(self._unscaled(loss.sum().to(total)))
         self._clipped.append(total)
         if clipping is not None:
             self._is_clipping = True
@@ -148,7 +149,8 @@ class Window:
         columns = (logged.norms, moved, logged.weight_norms, logged.zeros, *logged.nonfinite.T)
         scales: list[Tensor] = [] if self._scale is None else [self._scale]
         on_host = _on_host([*self._totals, *self._clipped, *self._losses, *columns, *logged.histograms, *scales])
-        before, after, losses = ([next(on_host)[0] for _ in self._totals] for _ in range(3))
+        before, after = ([next(on_host)[0] for _ in self._totals] for _ in range(2))
+        losses = [next(on_host)[0] for _ in self._losses]
         rows = list(zip(*[next(on_host) for _ in columns], strict=True))
         bins = [next(on_host) for _ in logged.histograms]
         changed = sum(abs(new / old - 1) > 1e-6 for old, new in zip(before, after, strict=True) if old)
@@ -172,7 +174,7 @@ class Window:
             skipped=sum(not math.isfinite(total) for total in before) if scales else 0,  # what a scaler does with them
             scale=next(on_host)[0] if scales else None,
             monitor_ms=monitor_ms,
-            losses=losses,
+            losses=losses if len(losses) == len(before) else [],
             lr=self.lr,
         )
 
