@@ -81,9 +81,13 @@ def _checkup_in(folder: Path, config: Config) -> Path:
 
 def _affordable_steps(config: Config, images: ImageSet) -> int:
     """So many that four trials fit into the time: a probe is one step without the optimizer."""
-    _probe(config, images)  # the first pass of a process is slow
+    with isolate_rng():
+        data = build.datamodule(config, images)
+        network = build.classifier(config, data, 1).network.train()
+        batch = next(iter(data.train_dataloader()))
+    probe(network, batch, F.cross_entropy)  # the first pass of a process is slow
     started = time.perf_counter()
-    _probe(config, images)
+    probe(network, batch, F.cross_entropy)
     seconds = 1.3 * (time.perf_counter() - started)
     return max(MIN_STEPS, min(MAX_STEPS, int(config.diagnose.seconds / (TRAINED + 1) / seconds)))
 

@@ -133,7 +133,8 @@ def _verdict(folder: Path, history: History) -> Iterable[str]:
         return
     diagnosis = diagnose(history, settings_in(folder))
     if not diagnosis.findings:
-        yield "<p>Healthy: no rule found anything.</p>"
+        steps = max(record.step for record in (*history.records, *history.profiles)) + 1
+        yield f"<p>Healthy: no rule found anything in {steps:,} steps.</p>"
     for finding in diagnosis.findings:
         yield f'<h2 class="warn">{escape(finding.severity)}: {escape(finding.rule)}</h2>'
         yield f"<p>{escape(finding.explanation)} First seen at step {finding.since}.</p>"
