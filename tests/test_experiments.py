@@ -39,8 +39,9 @@ def test_every_experiment_says_what_was_measured(experiment: str) -> None:
 @pytest.mark.parametrize("experiment", DIGITS)
 def test_an_experiment_reaches_its_bound(experiment: str, cli: Cli, tmp_path: Path) -> None:
     assert cli("train", f"experiment={experiment}", "logger=none", "run_name=r")[0] == 0
-    accuracy = json.loads((tmp_path / "runs/r/summary.json").read_text())["test/acc"]
-    assert accuracy >= bound(experiment)
+    summary = json.loads((tmp_path / "runs/r/summary.json").read_text())
+    assert summary["test/acc"] >= bound(experiment)
+    assert (summary["verdict"], summary["findings"]) == ("healthy", [])
 
 
 @pytest.mark.slow
