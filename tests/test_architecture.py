@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "checkup",
         "evaluation",
+        "diagnostics.rules",
         "training",
         "reports",
         "omegaconf",

@@ -67,6 +67,14 @@ def test_a_run_s_verdict_is_in_its_summary_and_can_be_had_from_its_folder(cli: C
     assert "vanishing_gradients" in (folder / "report.html").read_text()
 
 
+def test_a_run_that_is_there_is_diagnosed_by_the_command_line(cli: Cli, folder: Path) -> None:
+    assert cli("train", *VANISHING, "trainer.max_epochs=3", "monitor.every_n_steps=5")[0] == 0
+    code, out, _ = cli("diagnose", str(folder))
+    assert (code, out.startswith("critical: vanishing_gradients")) == (0, True)
+    code, _, err = cli("diagnose", str(folder / "elsewhere"))
+    assert (code, "holds no gradients.jsonl" in err) == (4, True)
+
+
 def test_a_critical_finding_ends_the_training_where_it_is_asked_to(cli: Cli, folder: Path) -> None:
     words = [*VANISHING, "trainer.max_epochs=30", "monitor.every_n_steps=5"]
     code, out, _ = cli("train", *words, "monitor.on_critical=stop")

@@ -26,7 +26,7 @@ from .diagnostics.probe import probe
 from .diagnostics.profile import Profile
 from .diagnostics.rules import diagnose
 from .diagnostics.trials import train_briefly
-from .errors import ConfigError, CriticalFinding
+from .errors import ConfigError, CriticalFinding, Interrupted
 from .folder import enter_folder, leave_folder
 from .machine import check_machine
 from .overrides import change
@@ -54,6 +54,8 @@ def checkup(config: Config) -> Path:
     try:
         with expected_warnings():
             return _checkup_in(folder, config)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise Interrupted("interrupted; trials leave nothing behind") from None
     finally:
         log.setLevel(level)
         leave_folder(folder)

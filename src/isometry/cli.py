@@ -20,6 +20,7 @@ from .validation import differing_identity
 USAGE = """\
 python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
 isometry diagnose KEY=VALUE …               what is wrong with this training, and which change cures it: tried
+isometry diagnose RUN                       what was wrong with a run, from its folder alone
 isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
 isometry report RUN                         pictures and report.html of a run, again, from its folder alone
 isometry strategies [FAMILY …]              every name there is to choose, its options, and what does not go together
@@ -128,12 +129,27 @@ def evaluate(words: Sequence[str]) -> None:
 
 
 def diagnose(words: Sequence[str]) -> None:
+    if len(words) == 1 and "=" not in words[0]:
+        return _diagnose_run(words[0])
     from .overrides import read
 
     config = read(words)
     from . import checkup
 
     checkup.checkup(config)
+
+
+def _diagnose_run(place: str) -> None:
+    """What the rules say of a run that is there."""
+    from pathlib import Path
+
+    from .diagnostics.rules import diagnose
+    from .reports.terminal import findings_lines
+
+    folder = Path(place).expanduser()
+    if not (folder / "gradients.jsonl").is_file():
+        raise CheckpointError(f"error: {folder} holds no gradients.jsonl\n  fix:   isometry diagnose runs/NAME")
+    print("\n".join(findings_lines(diagnose(folder))))
 
 
 def report(words: Sequence[str]) -> None:

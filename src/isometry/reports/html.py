@@ -133,7 +133,7 @@ def _verdict(folder: Path, history: History) -> Iterable[str]:
         return
     diagnosis = diagnose(history, settings_in(folder))
     if not diagnosis.findings:
-        steps = max(record.step for record in (*history.records, *history.profiles)) + 1
+        steps = 1 + max([0, *(record.step for record in history.records)])
         yield f"<p>Healthy: no rule found anything in {steps:,} steps.</p>"
     for finding in diagnosis.findings:
         yield f'<h2 class="warn">{escape(finding.severity)}: {escape(finding.rule)}</h2>'
