@@ -73,7 +73,7 @@ def test_the_profile_rides_on_the_first_of_the_accumulated_batches() -> None:
     nn.init.constant_(module.a.weight, 3.0)
     fit(monitor, [[1.0], [2.0], [5.0], [7.0]], module, accumulate_grad_batches=2)
     rows = [(row.activation_rms, row.gradient_rms) for profile in monitor.history.profiles for row in profile.layers]
-    assert rows == [(3.0, 1.0), (15.0, 5.0)]
+    assert rows == [(3.0, 2.0), (15.0, 10.0)]  # as of a whole batch: not divided by the two
     assert [record.total for record in monitor.history] == [1 * 1 + 3 * 2, 5 * 5 + 7 * 7]
 
 

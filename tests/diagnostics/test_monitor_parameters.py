@@ -302,6 +302,7 @@ def test_the_keys_that_are_logged_by_default() -> None:
     assert others == {
         "clip/coefficient", "clip/fraction", "update_ratio/median", "perf/monitor_ms", "flow/backward_gain",
         "flow/forward_gain", "flow/decades", "flow/fit_quality", "units/saturated", "units/dead",
+        "health/status",
     }  # fmt: skip
     layers = {f"grad_norm/net.{2 * n}" for n in range(40)}
     assert together - others == layers | {f"grad_norm/{name}" for name in ("total", "total_clipped", "nan", "inf")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,7 +185,7 @@ def test_losses_of_accumulated_batches_are_their_mean() -> None:
     monitor = GradientMonitor(every_n_steps=1)
     fit(monitor, rows, Constant(), accumulate_grad_batches=4)
     assert wanted(monitor) == [2.5, 6.5]
-    assert [profile.loss for profile in monitor.history.profiles] == [1.0 / 4, 5.0 / 4]  # of the first batch, as it was
+    assert [profile.loss for profile in monitor.history.profiles] == [1.0, 5.0]  # of the first batch, whole
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
@@ -194,7 +195,7 @@ def test_losses_are_without_the_scale_of_fp16(scale: float, batches_a_step: int,
     monitor = GradientMonitor(every_n_steps=1)
     fit(monitor, rows, Constant(), plugins=[fp16(scale)], accumulate_grad_batches=batches_a_step)
     assert wanted(monitor) == expected
-    assert monitor.history.profiles[0].loss == 2.0 / batches_a_step
+    assert monitor.history.profiles[0].loss == 2.0
 
 
 def test_losses_of_bf16_are_known() -> None:
@@ -232,7 +233,7 @@ def test_losses_of_gradients_that_nobody_told_of_are_unknown() -> None:
 
 
 def test_unknown_losses_are_no_broken_ones() -> None:
-    unknown = history(profile(), *(record(step, [math.nan], ratio=0.0) for step in range(3)))
+    unknown = history(profile(), *(replace(record(step, [1.0], ratio=0.0), losses=[]) for step in range(3)))
     assert judge(unknown) == Diagnosis()
 
 
