@@ -410,7 +410,7 @@ def test_a_signal_has_its_exit_code_and_the_message_says_how_to_go_on(
     while not list(tmp_path.glob("runs/r/checkpoints/latest-*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)  # on a loaded machine W&B takes its time to finish
     assert process.returncode == code, err
     assert f"{word} at step" in err
     assert "python train.py ckpt_path=runs/r" in err
