@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.seed import isolate_rng
+from torch import nn
 
 from . import build
 from .config import Config
@@ -84,9 +85,7 @@ def _checkup_in(folder: Path, config: Config) -> Path:
 def _affordable_steps(config: Config, images: ImageSet) -> int:
     """So many that four trials fit into the time: a probe is one step without the optimizer."""
     with isolate_rng():
-        data = build.datamodule(config, images)
-        network = build.classifier(config, data, 1).network.train()
-        batch = next(iter(data.train_dataloader()))
+        network, batch = _at_the_start(config, images)
     probe(network, batch, F.cross_entropy)  # the first pass of a process is slow
     started = time.perf_counter()
     probe(network, batch, F.cross_entropy)
@@ -134,9 +133,15 @@ def train_trial(config: Config, images: ImageSet, steps: int, overrides: tuple[s
 
 def _probe(config: Config, images: ImageSet) -> Profile:
     with isolate_rng():
-        data = build.datamodule(config, images)
-        module = build.classifier(config, data, 1)
-        return probe(module.network.train(), next(iter(data.train_dataloader())), F.cross_entropy)
+        network, batch = _at_the_start(config, images)
+        return probe(network, batch, F.cross_entropy)
+
+
+def _at_the_start(config: Config, images: ImageSet) -> tuple[nn.Module, Any]:
+    """The fresh network in train mode, and its first batch."""
+    data = build.datamodule(config, images)
+    network = build.classifier(config, data, 1).network.train()
+    return network, next(iter(data.train_dataloader()))
 
 
 def _as_rows(before: Trial, trials: Sequence[tuple[Trial, str]]) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
 
 
 def bad_output_head(evidence: Evidence) -> Finding | None:
-    """The loss does not get what it wants: squashed logits, an activation on the head, or a flipped sign."""
+    """The loss does not get what it wants: squashed logits, or an activation on the head."""
     if evidence.head is None:
         return None
     is_single = num_outputs(evidence.head) == 1
@@ -154,7 +154,8 @@ def chronic_clipping(evidence: Evidence) -> Finding | None:
 
 def unstable_gradients(evidence: Evidence) -> Finding | None:
     """Again and again a gradient many times larger than those around it, and than those at the start."""
-    spikes, steps = max((_spikes(totals) for totals in evidence.totals.values()), default=([], 0))
+    found = [_spikes(totals) for totals in evidence.totals.values()]  # of each optimizer
+    spikes, steps = max(found, key=lambda each: len(each[0]), default=([], 0))
     if len(spikes) < limit("spike.count") or len(spikes) < limit("spike.share") * steps:
         return None
     worst = max(spikes)
