@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from isometry import GradientMonitor
-from isometry.diagnostics.history import GradientRecord, History, read_history
+from isometry.diagnostics.history import read_history
 
 pytestmark = LIGHTNING_SAYS
 
@@ -184,17 +183,6 @@ def test_training_is_untouched() -> None:
         return [parameter.detach() for parameter in module.parameters()]
 
     assert all(torch.equal(a, b) for a, b in zip(weights(True), weights(False), strict=True))
-
-
-def test_history_is_bounded_and_evenly_spaced() -> None:
-    history = History(capacity=64)
-    for step in range(10_000):
-        history.append(GradientRecord(step, 1.0, 1.0, [1.0], None, {}))
-    assert len(history) <= 64
-    assert history.records[0].step == 0
-    steps = [record.step for record in history]
-    assert len({later - earlier for earlier, later in itertools.pairwise(steps)}) == 1
-    assert steps[-1] > 9_500
 
 
 def test_every_n_steps_below_one_is_refused() -> None:

@@ -37,12 +37,6 @@ def test_a_history_that_was_thinned_still_shows_its_first_and_a_late_profile() -
     assert len(steps) == 6
 
 
-def test_steps_that_a_continued_run_did_again_count_once_with_the_later_values() -> None:
-    records = [record(step, [norm]) for step, norm in ((0, 1.0), (10, 2.0), (20, 3.0), (10, 4.0))]
-    kept = series.in_order(records)
-    assert [(r.step, r.total) for r in kept] == [(0, 1.0), (10, 4.0), (20, 3.0)]
-
-
 def test_layers_are_named_by_depth_also_one_that_appears_late() -> None:
     early = profile(0, 0.9, 3)
     late = profile(10, 0.9, 3)

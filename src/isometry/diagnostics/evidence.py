@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain, pairwise
 
-from .history import GradientRecord, History
+from .history import GradientRecord, History, in_order
 from .profile import Fit, LayerProfile, Profile
 from .thresholds import limit
 
@@ -28,8 +28,8 @@ class Evidence:
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self.profiles: list[Profile] = sorted(history.profiles, key=lambda profile: profile.step)
-        self.records: list[GradientRecord] = sorted(history.records, key=lambda record: record.step)
+        self.profiles: list[Profile] = in_order(history.profiles)
+        self.records: list[GradientRecord] = in_order(history.records)
         self.is_probe = not self.records  # made outside a training
 
     # ------------------------------------------------------------------------------------- persistence

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,21 +137,40 @@ Row = TypeVar("Row")
 
 
 class _Thinned(list[Any]):
-    """Records in the order of their steps; past `capacity` every second one is dropped, and of new ones as many."""
+    """Records as they came, evenly thinned to about `capacity`: of each optimizer one in so many, and the newest."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
         self.capacity = capacity
-        self._seen = 0
+        self._ranks: list[int] = []  # of each record among those of its optimizer
+        self._seen: dict[int, int] = {}  # by optimizer
         self._stride = 1  # one in so many is kept
 
     def append(self, record: Any) -> None:
-        if self._seen % self._stride == 0:
-            super().append(record)
-        self._seen += 1
+        optimizer = getattr(record, "optimizer", 0)
+        if self and self._ranks[-1] % self._stride:  # was kept as the newest alone
+            self.pop()
+            self._ranks.pop()
+        super().append(record)
+        self._ranks.append(self._seen.get(optimizer, 0))
+        self._seen[optimizer] = self._ranks[-1] + 1
         if len(self) > self.capacity:
-            del self[1::2]
-            self._stride *= 2
+            self._thin()
+
+    def _thin(self) -> None:
+        self._stride *= 2
+        kept = [i for i, rank in enumerate(self._ranks) if rank % self._stride == 0 or i == len(self) - 1]
+        self[:] = [self[i] for i in kept]
+        self._ranks = [self._ranks[i] for i in kept]
+
+
+Stepped = TypeVar("Stepped", GradientRecord, Profile)
+
+
+def in_order(records: Iterable[Stepped]) -> list[Stepped]:
+    """By step, of several optimizers one after another; of a step that a continued run did again, the later record."""
+    newest = {(record.step, getattr(record, "optimizer", 0)): record for record in records}
+    return [newest[key] for key in sorted(newest)]
 
 
 class History:

@@ -12,10 +12,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..diagnostics.history import History, read_history
+from ..diagnostics.history import History, in_order, read_history
 from ..diagnostics.profile import Profile
 from ..diagnostics.rules import diagnose, settings_in
-from .series import dead_share, in_order, update_ratios
+from .series import dead_share, update_ratios
 from .terminal import flow_beside_theory
 
 # The policy makes "nothing is fetched" the browser's rule and not only ours.

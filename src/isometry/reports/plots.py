@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..diagnostics.history import GradientRecord, History, LayerRecord
+from ..diagnostics.history import GradientRecord, History, LayerRecord, in_order
 from ..diagnostics.profile import Profile
-from .series import by_optimizer, chosen, in_order, layer_names, log10, update_ratios
+from .series import by_optimizer, chosen, layer_names, log10, update_ratios
 from .terminal import horizon, theory, times
 
 if TYPE_CHECKING:

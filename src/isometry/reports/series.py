@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TypeVar
 
 import numpy as np
 
-from ..diagnostics.history import GradientRecord, History
+from ..diagnostics.history import GradientRecord, History, in_order
 from ..diagnostics.profile import LayerProfile, Profile
-
-Stepped = TypeVar("Stepped", GradientRecord, Profile)
 
 
 def log10(size: float | None) -> float:
     """NaN for what has no logarithm: None, zero, NaN and infinities. Exact far below the smallest float32."""
     return math.log10(size) if size is not None and math.isfinite(size) and size > 0 else math.nan
-
-
-def in_order(records: Iterable[Stepped]) -> list[Stepped]:
-    """By step; of a step that a continued run did again, the later record."""
-    newest = {record.step: record for record in records}
-    return [newest[step] for step in sorted(newest)]
 
 
 def by_optimizer(history: History) -> dict[int, list[GradientRecord]]:

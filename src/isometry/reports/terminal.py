@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Sequence
 
 from ..diagnostics.findings import Diagnosis, Trial
-from ..diagnostics.history import History
+from ..diagnostics.history import History, in_order
 from ..diagnostics.profile import Fit, LayerProfile, Profile, TimeProfile
-from .series import dead_share, in_order, log10, unusable_layers, update_ratios
+from .series import dead_share, log10, unusable_layers, update_ratios
 
 _LEVEL = 0.5  # decades over the whole depth that count as none
 _ENDS = 15  # layers of a long table that are shown at each end
