@@ -10,22 +10,24 @@ from draws of whole cases. Numbers go to TRACES/score.json as well. With --cures
 finding are carried out, one after another until one cures.
 
 Thresholds are set on the training part. A scoring of the held-out part is entered in held_out.jsonl, so that everybody
-sees how often, and with how many sets of thresholds, it was looked at.
+sees how often, and with how many sets of thresholds, it was looked at. Once its misses were looked at, it is part of
+the training part, and a new held-out part, of other architectures, takes its place.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import curing
 import detectors
-from cases import CASES, SEEDS
+from cases import CASES, SEEDS, Case
 from detectors import Trace
 from measures import Judged, Share, first_alarm, measures
 from traces import begin
@@ -106,10 +108,22 @@ def commit() -> str:
     return described.stdout.strip()
 
 
-def enter(path: Path, date: str, found: Mapping[str, Any]) -> None:
+def cases_digest(cases: Iterable[Case]) -> str:
+    """Of all words of some cases: which held-out part a scoring was of."""
+    told = [(case.name, case.words, case.fault, case.rules) for case in cases]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def scorings(path: Path, cases: str) -> list[Mapping[str, Any]]:
+    """Earlier ones of the same held-out part."""
+    return [line for line in read_lines(path) if line["cases"] == cases] if path.is_file() else []
+
+
+def enter(path: Path, date: str, cases: str, found: Mapping[str, Any]) -> None:
     """One more scoring of the held-out part."""
+    line = {"date": date, "commit": commit(), "digest": digest(), "cases": cases, "numbers": found}
     with open(path, "a", encoding="utf-8") as file:
-        print(to_line({"date": date, "commit": commit(), "digest": digest(), "numbers": found}), file=file)
+        print(to_line(line), file=file)
 
 
 def options() -> argparse.Namespace:
@@ -141,7 +155,8 @@ def main() -> None:
         ranks = curing.cured_ranks(broken, given.jobs)
         cures = curing.cure_shares(broken, ranks)
         found["cured by"] = curing.ranks_by_case(broken, ranks)
-    earlier = list(read_lines(HELD_OUT)) if given.part == "held-out" and HELD_OUT.is_file() else []
+    part = cases_digest(chosen)
+    earlier = scorings(HELD_OUT, part) if given.part == "held-out" else []
     text = f"{heading(given.part, traces, earlier)}\n\n{table(judged, cures)}"
     print(text)
     found = {**numbers(judged, cures), **found, "isometry is wrong on": misses(judged["isometry"], traces)}
@@ -149,7 +164,7 @@ def main() -> None:
     if given.markdown:
         put_between(given.markdown, given.part, text)
     if given.part == "held-out":
-        enter(HELD_OUT, given.date, numbers(judged, cures))
+        enter(HELD_OUT, given.date, part, numbers(judged, cures))
 
 
 if __name__ == "__main__":

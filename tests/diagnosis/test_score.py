@@ -7,6 +7,7 @@ import math
 import random
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,15 @@ def test_scorings_of_the_held_out_part_are_entered(
     assert [line["commit"] for line in lines] == ["abc"] * 3
     assert lines[0]["digest"] == lines[1]["digest"] != lines[2]["digest"] == "other"
     assert lines[0]["numbers"]["global norm"]["recall"]["value"] == 1
+    monkeypatch.setattr(score, "cases_digest", lambda cases: "of another part")
+    program("--part", "held-out", "--date", "2026-12-02")
+    assert "reused" not in capsys.readouterr().out
+
+
+def test_another_word_makes_another_part() -> None:
+    case = Case("a", "held-out", "dense", "dense", ("depth=3",), ("lr=3",), ("update_too_large",))
+    same, other = replace(case, note="other"), replace(case, fault=("lr=4",))
+    assert score.cases_digest([case]) == score.cases_digest([same]) != score.cases_digest([other])
 
 
 def test_a_held_out_scoring_without_date_is_refused(program: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -326,7 +326,7 @@ HEALTHY: dict[str, Callable[[], History]] = {
     "two optimizers": _two_optimizers,
     "BatchNorm over 20 layers": lambda: _batch_norm(falling()),
     "BatchNorm over 20 layers, and hard to learn": lambda: _batch_norm(flat()),
-    "vanishing, and it learns": lambda: run(profile(stack(-6.0)), falling()),
+    "vanishing, and it converges": lambda: run(profile(stack(-6.0)), falling(2.0, 0.02)),
     "a few large steps at first": lambda: run(None, falling(), ratio=(0.5, 0.2, 1e-2, 1e-3, 1e-3, 1e-3)),
     "the end of a schedule": lambda: run(None, flat(), lr=(0.1, 0.1, 0.1, 0.1, 1e-3, 1e-5), ratio=(
         2e-3, 2e-3, 2e-3, 2e-3, 2e-5, 2e-7,

@@ -39,7 +39,8 @@ from isometry.diagnostics.remedies import _BY_RULE
 from isometry.diagnostics.rules import EFFECTS, RULES, SYMPTOMS, diagnose, follow, judge
 from isometry.diagnostics.thresholds import THRESHOLDS, Threshold, digest, limit
 
-NAMES = [{"unbounded_loss": "diverging_loss"}.get(rule.__name__, rule.__name__) for rule in RULES]
+SHARED = {"unbounded_loss": "diverging_loss", "bad_batches": "unstable_gradients"}  # two rules, one name
+NAMES = [SHARED.get(rule.__name__, rule.__name__) for rule in RULES]
 
 
 def names(diagnosis: Diagnosis) -> list[str]:

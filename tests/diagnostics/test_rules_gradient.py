@@ -54,6 +54,11 @@ def rows(layers: Sequence[LayerProfile], *places: int, **columns: object) -> Pro
     return profile([replace(each, **columns) if i in places else each for i, each in enumerate(layers)])  # type: ignore[arg-type]
 
 
+def fallen(share: float) -> list[float]:
+    """A loss of which this share is gone from the thirtieth step on."""
+    return [1.0] * 30 + [1 - share] * 30
+
+
 def through_time(*shown: TimeProfile) -> Profile:
     return profile(stack(count=3), times=shown)
 
@@ -96,17 +101,28 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     (rules.fp16_underflow, "fp16.subnormal", ABOVE, lambda v: run(profile(every(stack(), subnormal=v)), flat())),
     # what counts as learning, as the rules see it
     (
-        rules.vanishing_gradients,
+        rules.exploding_through_time,
         "loss.learns",
         BELOW,
-        lambda v: run(profile(stack(-6)), [1.0] * 30 + [1 - v] * 30),
+        lambda v: run(through_time(over_time(6)), fallen(v)),
+    ),
+    # strong evidence counts though the loss falls
+    (rules.vanishing_gradients, "loss.converged", BELOW, lambda v: run(profile(stack(-6)), fallen(v))),
+    (
+        rules.vanishing_gradients,
+        "loss.slow",
+        BELOW,
+        lambda v: run([profile(stack(-6)), *[profile()] * 5], fallen(v)),
     ),
     (
         rules.exploding_gradients,
-        "loss.stuck",
+        "loss.slow",
         BELOW,
-        lambda v: run([profile(stack(4)), *[profile()] * 5], [1.0] * 30 + [1 - v] * 30),
+        lambda v: run([profile(stack(4)), *[profile()] * 5], fallen(v)),
     ),
+    (rules.fp16_underflow, "loss.slow", BELOW, lambda v: run(profile(every(stack(), subnormal=0.9)), fallen(v))),
+    (rules.dead_units, "units.all_dead", ABOVE, lambda v: and_also(run(None, falling()), dead(v))),
+    (rules.dead_units, "loss.converged", BELOW, lambda v: and_also(run(None, fallen(v)), dead(1.0))),
 ]
 
 
@@ -201,15 +217,17 @@ def test_an_odd_profile_at_the_end_of_a_run_that_learns_is_no_finding(name: str)
 
 # ----------------------------------------------------------------------------------------- what learns is fine
 LEARNS_ALL_THE_SAME = (
-    "vanishing_gradients", "exploding_gradients", "vanishing_through_time", "exploding_through_time", "dead_units",
-    "saturated_units", "bad_init_scale", "symmetric_init", "update_too_large", "update_too_small",
+    "exploding_gradients", "vanishing_through_time", "exploding_through_time", "dead_units",
+    "saturated_units", "bad_init_scale", "update_too_large", "update_too_small",
     "unstable_gradients", "chronic_clipping", "fp16_underflow", "loss_at_chance", "bad_input_scale", "diverging_loss",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_training_that_learns_is_not_called_broken(name: str) -> None:
-    """But for what is wrong all the same: a cut graph, a squashed head, a NaN. A tiny batch is worth a warning."""
+    """But for what is wrong all the same: a cut graph, a squashed head, a NaN, units that stay equal, a gradient that
+    has not reached the first layers to this day. A tiny batch is worth a warning.
+    """
     made = BROKEN[name]()
     learning = with_losses(made, falling(2.3, 0.3, 10 * len(made.records)))
     expected = {"small_batch_norm": WARNING}.get(name, None if name in LEARNS_ALL_THE_SAME else CRITICAL)
@@ -219,8 +237,9 @@ def test_a_training_that_learns_is_not_called_broken(name: str) -> None:
 def test_a_slow_fall_counts_once_it_is_clear_of_the_noise() -> None:
     noisy = [1.0 + 0.6 * (-1) ** step for step in range(30)] + [0.88 + 0.6 * (-1) ** step for step in range(30)]
     quiet = [1.0] * 30 + [0.88] * 30
-    assert found(rules.vanishing_gradients, run(profile(stack(-6)), noisy)) is not None
-    assert found(rules.vanishing_gradients, run(profile(stack(-6)), quiet)) is None
+    exploding = through_time(over_time(6))
+    assert found(rules.exploding_through_time, run(exploding, noisy)) is not None
+    assert found(rules.exploding_through_time, run(exploding, quiet)) is None
 
 
 def test_one_odd_loss_at_the_start_or_the_end_is_not_what_it_falls_from_or_to() -> None:
@@ -238,6 +257,20 @@ def test_losses_of_several_optimizers_need_not_fall() -> None:
     two = run(profile(stack(-6)), flat(), optimizer=(0, 1, 0, 1, 0, 1))
     assert Evidence(two).losses == []
     assert Evidence(two).learns is None
+
+
+def test_one_layer_of_equal_units_is_fine_where_it_learns_and_two_are_not() -> None:
+    least = int(limit("units.equal_layers"))
+    for count in (least - 1, least):
+        made = run(rows(stack(), *range(2, 2 + count), weight_spread=0.0), falling())
+        assert (found(rules.symmetric_init, made) is not None) == (count == least)
+
+
+def test_underflow_that_comes_with_convergence_is_none() -> None:
+    """Gradients get small as the loss does: only one that was there from the start has cost anything."""
+    underflow = profile(every(stack(), subnormal=0.9))
+    assert found(rules.fp16_underflow, run([FINE, *[underflow] * 5], fallen(0.3))) is None
+    assert found(rules.fp16_underflow, run(underflow, fallen(0.3))) is not None
 
 
 # ------------------------------------------------------------------------------------------------- depth

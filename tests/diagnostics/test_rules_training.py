@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 from hand_written import (
     ABOVE,
     BELOW,
     CHANCE,
+    CLASSES,
     EACH,
+    SAMPLES,
+    and_also,
     classifier,
     clipped,
+    dead,
     falling,
     flat,
     head,
@@ -26,8 +31,9 @@ from hand_written import (
     with_shares,
 )
 
+from isometry import probe
 from isometry.diagnostics import rules_training as rules
-from isometry.diagnostics.evidence import Evidence, flow, head_gradient
+from isometry.diagnostics.evidence import Evidence, error_share, flow, head_gradient
 from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
 from isometry.diagnostics.history import History
 from isometry.diagnostics.profile import Profile
@@ -58,6 +64,46 @@ def squashed(ratio: float = 0.1, loss: float = CHANCE, total: float = 0.0) -> Pr
 def single(zeros: float) -> Profile:
     """One output, at which a share of the samples gets no gradient."""
     return profile([*stack(), replace(head(), shape=(1,), unit_sum=None, unit_zeros=zeros)], loss=1.0)
+
+
+def squared(first: float, last: float, classes: int = 1, size: float = 3.0) -> list[Profile]:
+    """A head before a squared error of 1, whose gradient is a share of what it would be without anything between."""
+
+    def at(share: float) -> Profile:
+        output = replace(head(), shape=(classes,), unit_sum=1.0, gradient_rms=2 * share / (SAMPLES * classes))
+        output = replace(output, activation_rms=size)
+        return profile([*stack(), output], loss=1.0)
+
+    return [*[at(first)] * 3, *[at(last)] * 3]
+
+
+def back(share: float) -> list[float]:
+    """Half way down, and back to a share of the first loss."""
+    return [1.0] * 20 + [min(0.4, share / 2)] * 20 + [share] * 20
+
+
+def noisy(times: float) -> list[float]:
+    """Grown from 1 to 2.5, which is so many standard deviations of a single loss."""
+    step = 1.5 / times * 0.6745 * math.sqrt(2)
+    return [level + step * (number % 3 == 1) for level in (1.0, 2.5) for number in range(30)]
+
+
+def shocked(factor: float, last: float = 1.0, ratio: float = 0.5) -> History:
+    """The first steps are large and make a multiple of the loss; later ones are usual."""
+    losses = [1.0] * 5 + [factor] * 10 + [last] * 45
+    return run(None, losses, ratio=(ratio, ratio, ratio, 1e-3, 1e-3, 1e-3))
+
+
+def garbage(
+    count: int = 1, loss: float = 100.0, total: float = 100.0, before: float = 1.0, after: float = 1.0,
+    last: float = 1.0, soon: int = 0,
+) -> History:  # fmt: skip
+    """At steps 20, 40 … a loss and a gradient of many times the usual; soon after it is as it was."""
+    losses, totals = [1.0] * 70 + [last] * 30, [1.0] * 100
+    for step in range(20, 20 + 20 * count, 20):
+        losses[step - 1], losses[step], totals[step] = before, loss, total
+        losses[step + 1 : step + 11] = [3.0] * soon + [after] * (10 - soon)
+    return run(None, losses, totals=tuple(totals[start : start + EACH] for start in range(0, 100, EACH)))
 
 
 # ---------------------------------------------------------------------------------------------- thresholds
@@ -174,7 +220,7 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
     (
         "spikes near the end",
         rules.unstable_gradients,
-        "spike.converged",
+        "loss.converged",
         BELOW,
         lambda v: run(None, [1.0] * 100 + [1 - v] * 100, totals=spiky(500.0, 15)),
     ),
@@ -187,9 +233,40 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
     ),
     ("a loss that grows", rules.diverging_loss, "loss.diverged", ABOVE, lambda v: run(None, [1.0] * 30 + [v] * 30)),
     ("a guess", rules.loss_at_chance, "loss.chance", ABOVE, lambda v: run(classifier(), [v * CHANCE] * 60)),
+    ("a loss that is back", rules.diverging_loss, "loss.back", ABOVE, lambda v: run(None, back(v))),
+    ("a loss that is noisy", rules.diverging_loss, "loss.noise", ABOVE, lambda v: run(None, noisy(v))),
+    ("a steady loss", rules.loss_at_chance, "loss.chance_most", BELOW, lambda v: run(classifier(), [v * CHANCE] * 60)),
+    ("squashed, no softmax", rules.bad_output_head, "head.no_softmax", BELOW, lambda v: run(squashed(total=v))),
+    ("squared, share", rules.bad_output_head, "head.sigmoid", BELOW, lambda v: run(squared(v, v / 3), flat())),
+    ("squared, least", rules.bad_output_head, "head.sigmoid_least", ABOVE, lambda v: run(squared(v, v / 3), flat())),
+    ("squared, flat", rules.bad_output_head, "head.saturates", BELOW, lambda v: run(squared(0.2, 0.2 * v), flat())),
+    ("squared, far out", rules.bad_output_head, "head.flat", ABOVE, lambda v: run(squared(0.2, 0.02, 1, v), flat())),
+    ("squared, slow", rules.bad_output_head, "loss.slow", BELOW, lambda v: run(squared(0.2, 0.02), back(1 - v))),
+    (
+        "one-hot, above a guess",
+        rules.bad_output_head,
+        "head.guess",
+        BELOW,
+        lambda v: run(squared(0.2, 0.1, CLASSES), [0.25] * 30 + [0.09 * (1 + v)] * 30),
+    ),
+    (
+        "one-hot, below a guess",
+        rules.bad_output_head,
+        "head.guess",
+        BELOW,
+        lambda v: run(squared(0.2, 0.1, CLASSES), [0.25] * 30 + [0.09 * (1 - v)] * 30),
+    ),
+    ("shocked", rules.update_too_large, "loss.shock", ABOVE, lambda v: shocked(v)),
+    ("shocked, slow", rules.update_too_large, "loss.slow", BELOW, lambda v: shocked(5.0, 1 - v)),
+    ("shocked, steps", rules.update_too_large, "update.large", ABOVE, lambda v: shocked(5.0, ratio=v)),
+    ("garbage, loss", rules.bad_batches, "spike.loss", ABOVE, lambda v: garbage(loss=v)),
+    ("garbage, gradient", rules.bad_batches, "spike.ratio", ABOVE, lambda v: garbage(total=v)),
+    ("garbage, before", rules.bad_batches, "spike.normal", BELOW, lambda v: garbage(before=v)),
+    ("garbage, after", rules.bad_batches, "spike.normal", BELOW, lambda v: garbage(after=v)),
+    ("garbage, near the end", rules.bad_batches, "loss.converged", BELOW, lambda v: garbage(3, last=1 - v)),
     ("no softmax", rules.loss_at_chance, "head.softmax", BELOW, lambda v: run(classifier(unit_sum=v), [CHANCE] * 60)),
 ]
-NAMES = {rules.unbounded_loss: "diverging_loss"}
+NAMES = {rules.unbounded_loss: "diverging_loss", rules.bad_batches: "unstable_gradients"}
 
 
 @pytest.mark.parametrize(("rule", "name", "fires", "make"), [edge[1:] for edge in EDGES], ids=[e[0] for e in EDGES])
@@ -200,6 +277,55 @@ def test_a_rule_fires_beyond_its_threshold_and_not_short_of_it(
     assert beyond is not None
     assert (beyond.rule, beyond.severity) == (NAMES.get(rule, rule.__name__), CRITICAL)
     assert found(rule, make(limit(name) * (ABOVE if fires == BELOW else BELOW))) is None
+
+
+# ------------------------------------------------------------------------------------------ garbage, squares
+def test_garbage_while_it_learns_takes_three_batches() -> None:
+    for count in (1, 2, 3, 4):
+        assert (found(rules.bad_batches, garbage(count, last=0.3)) is not None) == (count >= limit("spike.count"))
+
+
+def test_a_loss_that_stays_up_was_no_garbage_but_a_step() -> None:
+    soon = int(limit("spike.soon"))
+    assert found(rules.bad_batches, garbage(soon=soon - 1)) is not None
+    assert found(rules.bad_batches, garbage(soon=soon)) is None
+
+
+def test_large_steps_make_losses_jump_without_any_garbage() -> None:
+    made = garbage()
+    large = {name: replace(row, update_ratio=0.5) for name, row in made.records[0].layers.items()}
+    jumping = history(*(replace(each, layers=large) for each in made.records), *made.profiles)
+    assert found(rules.bad_batches, jumping) is None
+    assert found(rules.bad_batches, made) is not None
+
+
+def test_garbage_that_killed_the_units_is_named_and_not_they() -> None:
+    diagnosis = judge(and_also(garbage(), dead(0.9)))
+    assert [finding.rule for finding in diagnosis.findings] == ["unstable_gradients"]
+    assert [remedy.action for remedy in diagnosis.findings[0].remedies] == ["check_data", "clip", "lower_lr"]
+
+
+@pytest.mark.parametrize(
+    ("between", "loss", "share"),
+    [
+        (torch.nn.Identity(), torch.nn.MSELoss(), 1.0),
+        (torch.nn.Sigmoid(), torch.nn.MSELoss(), 0.25),
+        (torch.nn.Tanh(), torch.nn.MSELoss(), 1.0),
+        (torch.nn.Identity(), torch.nn.BCEWithLogitsLoss(), 0.5 / (2 * math.sqrt(math.log(2)))),
+    ],
+    ids=["squared", "sigmoid", "tanh", "binary"],
+)
+def test_what_stands_before_a_squared_error_shows_in_the_gradient(
+    between: torch.nn.Module, loss: torch.nn.Module, share: float
+) -> None:
+    """Near z = 0, where σ' = 1/4 and tanh' = 1, whatever the targets are."""
+    torch.manual_seed(0)
+    first, targets = torch.nn.Linear(8, 5), torch.randint(2, (64, 5)).float()
+    torch.nn.init.normal_(first.weight, std=1e-3)
+    torch.nn.init.zeros_(first.bias)
+    model = torch.nn.Sequential(first, between)
+    measured = probe(model, (torch.randn(64, 8), targets), loss)
+    assert error_share(measured) == pytest.approx(share, rel=0.02)
 
 
 # ------------------------------------------------------------------------------------------------- inputs

@@ -85,11 +85,14 @@ class Evidence:
 
     @cached_property
     def first_loss(self) -> float | None:
-        """The median of the first three."""
-        values = [loss for loss in self.losses[:3] if math.isfinite(loss)]
+        """The median of the first three; the very first, which no step has touched, where the steps blew it up."""
         if self.is_probe:
-            values = [profile.loss for profile in self.profiles[:1] if profile.loss is not None]
-        return statistics.median(values) if values else None
+            return self.profiles[0].loss if self.profiles else None
+        values = [loss for loss in self.losses[:3] if math.isfinite(loss)]
+        if not values:
+            return None
+        usual, very_first = statistics.median(values), self.losses[0]
+        return very_first if usual > limit("loss.shock") * very_first > 0 else usual
 
     @cached_property
     def recent_loss(self) -> float | None:
@@ -126,13 +129,21 @@ class Evidence:
         return -math.inf if math.isinf(recent) else 1 - recent / first
 
     @cached_property
+    def gone(self) -> float:
+        """The same, or the share of ln K that is gone, where that is more; 0 where it cannot be said."""
+        if self.fall is None:
+            return 0.0
+        below_guess = 1 - self.recent_loss / self.chance if self.chance and self.recent_loss is not None else 0.0
+        return max(self.fall, below_guess)
+
+    @cached_property
     def learns(self) -> bool | None:
         """Whether the loss falls; None: it cannot be said, or not yet."""
         fall, steps = self.fall, len(self.losses)
         if fall is None:
             return None
-        if self.chance is not None and self.recent_loss is not None and self.recent_loss < 0.5 * self.chance:
-            return True  # it may have started so, from trained weights
+        if self.gone >= limit("loss.slow") > fall:
+            return True  # it started so, from trained weights
         if not math.isfinite(fall):
             return False
         gone = (self.first_loss or 0.0) - (self.recent_loss or 0.0)
@@ -143,8 +154,18 @@ class Evidence:
 
     @property
     def learns_slowly(self) -> bool:
-        """Whether less than half of the first loss has gone."""
-        return self.fall is not None and self.fall < 0.5
+        """Whether less than half of the first loss has gone, if any."""
+        return self.fall is not None and self.gone < limit("loss.slow")
+
+    @property
+    def has_converged(self) -> bool:
+        return self.gone > limit("loss.converged")
+
+    @property
+    def was_shocked(self) -> bool:
+        """Whether the first steps made a multiple of the very first loss."""
+        first = self.losses[0] if self.losses else math.nan
+        return any(loss > limit("loss.shock") * first > 0 for loss in self.losses[1 : int(limit("loss.steps"))])
 
     @property
     def is_tried(self) -> bool:
@@ -195,9 +216,22 @@ class Evidence:
     @cached_property
     def update_ratios(self) -> list[tuple[GradientRecord, float]]:
         """The median ‖Δw‖/‖w‖ over weight layers of each recent record, as long as all are finite."""
+        return self._update_ratios(self.records[-4 * RECENT :])
+
+    @cached_property
+    def first_ratios(self) -> list[float]:
+        """Those of the first five records."""
+        return [ratio for _, ratio in self._update_ratios(self.records[:RECENT])]
+
+    @property
+    def starts_with_large_steps(self) -> bool:
+        """Whether three of the first five records moved the weights too far."""
+        return sum(ratio > limit("update.large") for ratio in self.first_ratios) >= NEEDED
+
+    def _update_ratios(self, records: Sequence[GradientRecord]) -> list[tuple[GradientRecord, float]]:
         weights = {layer.module for profile in self.profiles[-1:] for layer in profile.layers}
         found = []
-        for record in self.records[-4 * RECENT :]:
+        for record in records:
             rows = [row for name, row in record.layers.items() if name in weights or not weights]
             ratios = [row.update_ratio for row in rows if row.update_ratio is not None]
             if ratios and all(map(math.isfinite, ratios)):
@@ -234,6 +268,17 @@ def head_gradient(head: LayerProfile) -> float:
     classes = num_outputs(head)
     rows = head.samples * math.prod(head.shape) / classes
     return (head.gradient_rms or 0.0) * rows * math.sqrt(classes) / math.sqrt(1 - 1 / classes)
+
+
+def error_share(profile: Profile) -> float | None:
+    """RMS ∂L/∂z at the head over 2√L/n, which a mean squared error L over n numbers has: 1 with nothing in between.
+
+    A sigmoid leaves its σ' <= 1/4 of it; a binary cross-entropy near a guess has 0.30.
+    """
+    head = head_of(profile)
+    if head is None or not head.gradient_rms or profile.loss is None or not profile.loss > 0:
+        return None
+    return head.gradient_rms * head.samples * math.prod(head.shape) / (2 * math.sqrt(profile.loss))
 
 
 def num_outputs(layer: LayerProfile) -> int:

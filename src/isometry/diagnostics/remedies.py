@@ -130,7 +130,7 @@ def _cell(case: Case) -> Remedy:
 
 
 def _forget_bias(case: Case) -> Remedy:
-    words = "Start the forget gate open: a forget bias of 1, or chrono initialisation for long sequences"
+    words = "Start open the gate that keeps the state: a forget bias of 1 or more, or chrono initialisation"
     return Remedy("forget_bias", words, ("model.forget_bias=1.0",))
 
 
@@ -208,7 +208,7 @@ def _exploding(case: Case) -> Sequence[str]:
 
 def _vanishing_through_time(case: Case) -> Sequence[str]:
     is_gated = case.setting("model.cell") in ("lstm", "gru") or any(
-        row.kind.startswith("LSTM") for profile in case.evidence.profiles[:1] for row in profile.layers
+        row.kind.startswith(("LSTM", "GRU")) for profile in case.evidence.profiles[:1] for row in profile.layers
     )
     if is_gated:
         return ("forget_bias", "cell", "init")
@@ -247,6 +247,11 @@ def _no_number(case: Case) -> Sequence[str]:
     return ("stable_ops", "lower_lr", "clip", "check_data")
 
 
+def _unstable(case: Case) -> Sequence[str]:
+    first = ("check_data", "clip") if "batches" in case.finding.evidence else ("clip", "check_data")
+    return (*first, "lower_lr")
+
+
 def _always(*actions: str) -> Callable[[Case], Sequence[str]]:
     return lambda case: actions
 
@@ -263,7 +268,7 @@ _BY_RULE: dict[str, Callable[[Case], Sequence[str]]] = {
     "update_too_large": _always("lower_lr", "clip", "norm"),
     "update_too_small": _always("raise_lr", "norm"),
     "diverging_loss": _diverging,
-    "unstable_gradients": _always("clip", "check_data", "lower_lr"),
+    "unstable_gradients": _unstable,
     "chronic_clipping": _always("loosen_clip", "lower_lr"),
     "non_finite": _no_number,
     "no_gradient": _always("connect"),

@@ -26,6 +26,7 @@ Rule = Callable[[Evidence], Finding | None]
 
 RULES: tuple[Rule, ...] = (
     training.bad_input_scale,
+    training.bad_batches,
     gradient.symmetric_init,
     training.unbounded_loss,
     training.bad_output_head,
@@ -62,6 +63,7 @@ _ALL = {"exploding_gradients", "vanishing_gradients", "update_too_large", "dead_
 EFFECTS = {
     "bad_input_scale": _ALL,
     "symmetric_init": _ALL,
+    "unstable_gradients": {"update_too_large", "dead_units", "saturated_units"},
     "no_gradient": {"vanishing_gradients"},
     "small_batch_norm": {"vanishing_gradients", "exploding_gradients"},
     "vanishing_gradients": {"dead_units", "saturated_units"},

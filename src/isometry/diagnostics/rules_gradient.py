@@ -21,23 +21,29 @@ from .thresholds import limit
 def vanishing_gradients(evidence: Evidence) -> Finding | None:
     """∂L/∂z loses three decades or more on its way back."""
     hits = [_is_slope(fit) and fit.decades <= limit("depth.vanishing_decades") for _, fit in evidence.flows]
-    first = evidence.first_flow
+    first, persists = evidence.first_flow, evidence.persists(hits)
     from_start = first is not None and _is_slope(first) and first.decades <= limit("depth.vanishing_decades")
-    if evidence.learns or not (evidence.persists(hits) or (from_start and evidence.is_tried and evidence.losses)):
+    is_strong = from_start and (persists or evidence.learns_slowly) and not evidence.has_converged
+    if not persists and not (from_start and evidence.is_old_enough and evidence.losses):
+        return None
+    if evidence.learns and not is_strong:
         return None
     if not from_start and (dead_units(evidence) or saturated_units(evidence)):
         return None  # that is why
-    profile, fit = (evidence.flows if evidence.persists(hits) else evidence.all_flows[:1])[-1]
+    profile, fit = (evidence.flows if persists else evidence.all_flows[:1])[-1]
     return _along_depth("vanishing_gradients", "shrinks", profile, fit)
 
 
 def exploding_gradients(evidence: Evidence) -> Finding | None:
     """∂L/∂z grows by two decades or more on its way back, and did so from the start: else the steps were too large."""
     first = evidence.first_flow
-    if evidence.learns or not first or not _is_slope(first) or first.decades < limit("depth.exploding_decades"):
+    if not first or not _is_slope(first) or first.decades < limit("depth.exploding_decades"):
+        return None
+    if evidence.learns and not evidence.learns_slowly:
         return None
     hits = [_is_slope(fit) and fit.decades >= limit("depth.exploding_decades") for _, fit in evidence.flows]
-    if not evidence.is_stuck and not evidence.persists(hits):  # stuck: its first steps have done the damage
+    is_slow = evidence.learns_slowly and evidence.is_old_enough  # its first steps have done the damage
+    if not is_slow and not evidence.persists(hits):
         return None
     profile, fit = next((p, fit) for p, fit in evidence.all_flows if fit.decades >= limit("depth.exploding_decades"))
     return _along_depth("exploding_gradients", "grows", profile, fit)
@@ -129,11 +135,12 @@ def _explodes_in_time(time: TimeProfile) -> bool:
 
 # ------------------------------------------------------------------------------------------------- units
 def dead_units(evidence: Evidence) -> Finding | None:
-    """Half of a layer's units or more were zero in each of 1,000 samples, and the loss does not fall."""
+    """Half of a layer's units were zero in each of 1,000 samples, and the loss does not fall; or a whole layer's."""
     windows = [record.dead for record in evidence.history.units]
     windows += [_dead(profile) for profile in evidence.profiles] if evidence.is_probe else []
     worst = [max(dead.values(), default=0.0) for dead in windows[-2:]]
-    if not worst or min(worst) < limit("units.dead") or evidence.learns:
+    needed = limit("units.all_dead") if evidence.learns else limit("units.dead")
+    if not worst or min(worst) < needed or evidence.has_converged:
         return None
     dead = {name: share for name, share in windows[-1].items() if share >= limit("units.dead")}
     return Finding(
@@ -183,9 +190,11 @@ def symmetric_init(evidence: Evidence) -> Finding | None:
     def holds(profile: Profile) -> bool:  # a single layer may start at zero: a head, the end of a branch
         return len(equal(profile)) > (len(profile.layers) / 2 if evidence.is_probe else 0)
 
-    if evidence.learns or not evidence.in_profiles(holds):
+    if not evidence.in_profiles(holds):
         return None
     names = equal(evidence.profiles[-1])
+    if evidence.learns and len(names) < limit("units.equal_layers"):
+        return None
     return Finding(
         "symmetric_init",
         CRITICAL,
@@ -269,7 +278,10 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
     def share(profile: Profile) -> float:
         return statistics.median([row.subnormal for row in profile.layers if row.subnormal is not None] or [0.0])
 
-    if evidence.learns or not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
+    if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
+        return None
+    from_start = all(share(profile) >= limit("fp16.subnormal") for profile in evidence.early_profiles)
+    if evidence.learns and not (from_start and evidence.learns_slowly):
         return None
     worst = share(evidence.profiles[-1])
     rows = [row for row in evidence.profiles[-1].layers if (row.subnormal or 0.0) >= limit("fp16.subnormal")]

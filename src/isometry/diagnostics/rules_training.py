@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from .evidence import SPAN, Evidence, head_gradient, head_of, num_outputs
+from .evidence import NEEDED, SPAN, Evidence, error_share, head_gradient, head_of, num_outputs
 from .findings import CRITICAL, WARNING, Finding
 from .profile import Profile
 from .thresholds import limit
@@ -45,11 +45,35 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     is_single = num_outputs(evidence.head) == 1
     tell = _masked_output if is_single else _wrong_head
     words = [tell(profile) for profile in evidence.early_profiles]
-    if not evidence.persists([bool(text) for text in words]) or (is_single and not evidence.learns_slowly):
+    is_wrong = evidence.persists([bool(text) for text in words]) and (evidence.learns_slowly or not is_single)
+    explanation = words[-1] if is_wrong else _squashed_error(evidence)
+    if not explanation:
         return None
     measured = {"zeros": evidence.head.unit_zeros or 0.0}
     measured |= {} if is_single else {"gradient_ratio": head_gradient(evidence.head)}
-    return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), measured)
+    return Finding("bad_output_head", CRITICAL, explanation, (evidence.head.name,), measured)
+
+
+def _squashed_error(evidence: Evidence) -> str:
+    """Whether a sigmoid stands before a squared error and keeps it from falling; empty: nothing wrong with that.
+
+    It may well stand there where targets lie between 0 and 1, as those of pictures do.
+    """
+    shares = [error_share(profile) or 0.0 for profile in evidence.profiles]
+    early = [limit("head.sigmoid_least") <= share <= limit("head.sigmoid") for share in shares[:NEEDED]]
+    last = head_of(evidence.profiles[-1])
+    if not evidence.persists(early) or not evidence.is_old_enough or evidence.recent_loss is None or last is None:
+        return ""
+    words = f"A sigmoid between {last.name} and a squared error leaves {shares[0]:.2f} of the gradient"
+    classes = num_outputs(last)
+    if classes == 1:
+        is_flat = shares[-1] < limit("head.saturates") * shares[0] and last.activation_rms > limit("head.flat")
+        is_wrong = is_flat and evidence.learns_slowly
+        return f"{words} at first, {shares[-1]:.2f} on the flat ends of its curve, out of reach." if is_wrong else ""
+    guess = (1 - 1 / classes) / classes
+    is_guess = abs(evidence.recent_loss / guess - 1) < limit("head.guess")
+    loss = f"{evidence.recent_loss:.3g}"
+    return f"{words}, and the loss is {loss}: a guess among {classes} has {guess:.3g}." if is_guess else ""
 
 
 def _masked_output(profile: Profile) -> str:
@@ -77,7 +101,7 @@ def _wrong_head(profile: Profile) -> str:
     if head.activation is not None and classes > 2:
         return f"The {classes} outputs of {head.name} go through {head.activation} before the loss, which wants logits."
     ratio = head_gradient(head)
-    if ratio < limit("head.squashed") and (head.unit_sum or 0.0) < 10 * limit("head.softmax"):
+    if ratio < limit("head.squashed") and (head.unit_sum or 0.0) < limit("head.no_softmax"):
         return (
             f"The gradient at the outputs of {head.name} is {ratio:.2f} of what cross-entropy of {classes} logits has "
             "at this loss: a softmax or sigmoid stands between them and the loss."
@@ -119,9 +143,11 @@ def update_too_large(evidence: Evidence) -> Finding | None:
     ratios = [ratio for _, ratio in evidence.update_ratios]
     hits = [ratio > limit("update.large") for ratio in ratios]
     is_over = evidence.is_broken and any(hits[-3:])  # the last steps before the loss was no number
-    if evidence.learns or not (is_over or evidence.persists(hits)):
+    is_damaged = evidence.was_shocked and evidence.starts_with_large_steps and evidence.learns_slowly
+    if not is_damaged and (evidence.learns or not (is_over or evidence.persists(hits))):
         return None
-    ratio = min(ratio for ratio in ratios[-3:] if ratio > limit("update.large"))  # the others may have followed from it
+    shown = ratios[-3:] if any(hits[-3:]) else evidence.first_ratios
+    ratio = min(ratio for ratio in shown if ratio > limit("update.large"))  # the others may have followed from it
     words = f"A step moves the weights by {ratio:.2g} of their size (median of the layers); 1e-3 is usual."
     return Finding("update_too_large", CRITICAL, words, (), {"update_ratio": ratio})
 
@@ -152,6 +178,34 @@ def chronic_clipping(evidence: Evidence) -> Finding | None:
     return Finding("chronic_clipping", CRITICAL, words, (), {"coefficient": left})
 
 
+def bad_batches(evidence: Evidence) -> Finding | None:
+    """Out of a calm training a batch of many times the usual loss and gradient, and soon calm again: it is garbage.
+
+    Steps that are too large raise the loss, too: of the steps after them.
+    """
+    totals = next(iter(evidence.totals.values()), [])
+    if len(totals) != len(evidence.losses) or evidence.first_loss is None or evidence.starts_with_large_steps:
+        return None
+    losses, totals = evidence.losses[-SPAN:], totals[-SPAN:]
+    found = [step for step in range(10, len(losses)) if _is_garbage(losses, totals, step, evidence.first_loss)]
+    if not found or evidence.has_converged or (evidence.learns and len(found) < limit("spike.count")):
+        return None
+    worst = max(losses[step] for step in found)
+    words = (
+        f"{len(found)} of {len(losses)} steps had a loss of up to {worst:.3g}, with usual ones right before and soon "
+        "after: their batches are unlike the others."
+    )
+    return Finding("unstable_gradients", CRITICAL, words, (), {"batches": float(len(found)), "largest": worst})
+
+
+def _is_garbage(losses: list[float], totals: list[float], step: int, first: float) -> bool:
+    before = slice(max(0, step - 30), step)
+    usual, usual_total = max(statistics.median(losses[before]), first), statistics.median(totals[before])
+    is_jump = losses[step] >= limit("spike.loss") * usual and totals[step] >= limit("spike.ratio") * usual_total
+    calm, soon = limit("spike.normal") * usual, int(limit("spike.soon"))
+    return is_jump and losses[step - 1] <= calm and min(losses[step + 1 : step + 1 + soon], default=math.inf) <= calm
+
+
 def unstable_gradients(evidence: Evidence) -> Finding | None:
     """Again and again a gradient many times larger than those around it, and than those at the start."""
     found = [_spikes(totals) for totals in evidence.totals.values()]  # of each optimizer
@@ -160,8 +214,8 @@ def unstable_gradients(evidence: Evidence) -> Finding | None:
         return None
     worst = max(spikes)
     words = f"{len(spikes)} of {steps} steps had a gradient up to {worst:.0f} times as large as those before."
-    has_converged = evidence.fall is not None and evidence.fall > limit("spike.converged")
-    if has_converged or (evidence.learns and worst < limit("spike.worst")):
+    is_clipped = all(record.clip_fraction is not None for record in evidence.records[-5:])
+    if evidence.has_converged or (evidence.learns and (is_clipped or worst < limit("spike.worst"))):
         return None
     return Finding("unstable_gradients", CRITICAL, words, (), {"spikes": float(len(spikes)), "largest": worst})
 
@@ -200,8 +254,8 @@ def diverging_loss(evidence: Evidence) -> Finding | None:
     if first is None or recent is None or first <= 0:
         return None
     best = first if best is None else min(best, first)
-    grew = recent >= limit("loss.diverged") * best and recent >= 0.9 * first
-    if not grew or recent - best < 3 * evidence.noise or len(evidence.losses) < 5:
+    grew = recent >= limit("loss.diverged") * best and recent >= limit("loss.back") * first
+    if not grew or recent - best < limit("loss.noise") * evidence.noise or len(evidence.losses) < 5:
         return None
     words = f"The loss has grown from {best:.3g} to {recent:.3g}; it started at {first:.3g}."
     return Finding("diverging_loss", CRITICAL, words, (), {"first": first, "best": best, "recent": recent})
@@ -212,7 +266,8 @@ def loss_at_chance(evidence: Evidence) -> Finding | None:
     chance, recent, best = evidence.chance, evidence.recent_loss, evidence.best_loss
     if chance is None or recent is None or best is None or evidence.is_warming_up:
         return None
-    if len(evidence.losses) < limit("loss.chance_steps") or best < limit("loss.chance") * chance or recent > 2 * chance:
+    is_guess = best >= limit("loss.chance") * chance and recent <= limit("loss.chance_most") * chance
+    if len(evidence.losses) < limit("loss.chance_steps") or not is_guess:
         return None
     words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess among the classes has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})

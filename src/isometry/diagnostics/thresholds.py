@@ -25,9 +25,15 @@ THRESHOLDS: dict[str, Threshold] = {
     "loss.learns": Threshold(0.10, f"share of the first loss that has to go: {_FITTED}"),
     "loss.stuck": Threshold(0.05, f"less than this share has gone: {_TDC} wants 5 % in a window"),
     "loss.steps": Threshold(20, "steps before a loss is called stuck: twice SageMaker's LossNotDecreasing"),
+    "loss.slow": Threshold(0.5, f"less than this share has gone: strong evidence counts though it falls: {_FITTED}"),
+    "loss.converged": Threshold(0.9, f"this share has gone: what is left comes from single samples: {_FITTED}"),
     "loss.diverged": Threshold(2.0, f"times its smallest: {_TDC}"),
+    "loss.back": Threshold(0.9, f"of the first loss that a diverging one has come back to: {_FITTED}"),
+    "loss.noise": Threshold(3.0, "standard deviations of a single loss that a growth has to exceed"),
+    "loss.shock": Threshold(2.0, f"times the very first loss within the first steps: {_FITTED}"),
     "loss.chance": Threshold(0.97, f"of ln K, the loss of a guess among K classes: {_FITTED}"),
     "loss.chance_steps": Threshold(30, f"steps at chance: {_FITTED}"),
+    "loss.chance_most": Threshold(2.0, f"times ln K; what is larger is no guess: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- depth
     "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
     "depth.exploding_decades": Threshold(
@@ -42,9 +48,11 @@ THRESHOLDS: dict[str, Threshold] = {
     "time.exploding_decades": Threshold(2.0, f"over the sequence: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- units
     "units.dead": Threshold(0.5, f"share of a layer: {_SMD} and {_TDC}"),
+    "units.all_dead": Threshold(0.95, f"share of a layer that counts though the loss falls: {_FITTED}"),
     "units.saturated": Threshold(0.5, f"share of a layer's outputs: {_TDC} and DeepDiagnosis (ICSE 2022)"),
     "units.born_saturated": Threshold(0.85, f"in the first profiles, also where the loss falls: {_FITTED}"),
     "units.spread": Threshold(1e-3, "of equal units is 0, of float32's rounding 1e-7, of random ones 0.9"),
+    "units.equal_layers": Threshold(2, f"layers with equal units that count though the loss falls: {_FITTED}"),
     # --------------------------------------------------------------------------------------------- updates
     "update.large": Threshold(0.1, f"median ‖Δw‖/‖w‖: {_TDC}"),
     "update.small": Threshold(1e-4, f"median ‖Δw‖/‖w‖: {_TDC}; a healthy one is 1e-3 (cs231n)"),
@@ -53,9 +61,11 @@ THRESHOLDS: dict[str, Threshold] = {
     "clip.coefficient": Threshold(0.1, f"what clipping leaves of them: {_FITTED}"),
     "spike.ratio": Threshold(10.0, f"times the median of the 30 norms before: {_FITTED}"),
     "spike.worst": Threshold(100.0, f"times the median, also where the loss falls: {_FITTED}"),
-    "spike.converged": Threshold(0.9, f"of the loss has gone: what is left comes from single samples: {_FITTED}"),
     "spike.share": Threshold(0.02, f"of all steps: {_FITTED}"),
     "spike.count": Threshold(3, f"spikes at least: {_FITTED}"),
+    "spike.loss": Threshold(20.0, f"times the usual loss, on a batch of garbage: {_FITTED}"),
+    "spike.normal": Threshold(2.0, f"times the usual loss at most, in the step before and again soon after: {_FITTED}"),
+    "spike.soon": Threshold(10, f"steps after it: {_FITTED}"),
     "fp16.subnormal": Threshold(0.1, f"share of ∂L/∂z below float16's normal numbers, median of layers: {_FITTED}"),
     "fp16.skipped": Threshold(5, f"steps in a row that the scaler skipped: {_FITTED}"),
     # ---------------------------------------------------------------------------------- head and inputs
@@ -64,6 +74,12 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.squashed": Threshold(
         0.35, "of the gradient √(1-1/K)/B that ln K has: a softmax in between leaves 1/K, a sigmoid 1/4"
     ),
+    "head.no_softmax": Threshold(0.3, "times a unit's size: a softmax behind another leaves Σ_k ∂L/∂z_k near 0, too"),
+    "head.sigmoid": Threshold(0.25, "largest σ': what a sigmoid leaves of a squared error's gradient"),
+    "head.sigmoid_least": Threshold(0.1, "σ'(±2), at the start; what is less comes from a loss that is scaled"),
+    "head.saturates": Threshold(0.6, f"of the first share that is left: {_FITTED}"),
+    "head.flat": Threshold(2.0, "RMS of z, where σ' is 0.1 and less"),
+    "head.guess": Threshold(0.3, f"about the squared error (1-1/K)/K of a guess among K classes: {_FITTED}"),
     "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
     "head.masked": Threshold(0.2, f"share of exact zeros among the gradients of a sample's outputs: {_FITTED}"),
     "loss.unbounded": Threshold(1000.0, f"times its first size, below zero: {_FITTED}"),
