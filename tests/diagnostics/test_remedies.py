@@ -22,6 +22,7 @@ from hand_written import (
     profile,
     run,
     skipping,
+    spiky,
     stack,
 )
 
@@ -207,6 +208,7 @@ def test_a_remedy_that_is_there_already_is_left_out() -> None:
     assert "precision" not in actions(advice(BROKEN["fp16_underflow"](), "trainer.precision=bf16-mixed"))
     assert "batch_size" not in actions(advice(BROKEN["small_batch_norm"](), "data.batch_size=64"))
     assert "cell" not in actions(advice(recurrent(kind="LSTM"), "model=lstm", "model.cell=lstm"))
+    assert "forget_bias" not in actions(advice(recurrent(kind="GRU"), "model=lstm", "model.cell=gru"))
 
 
 def test_no_two_remedies_are_the_same_change() -> None:
@@ -267,9 +269,18 @@ def test_without_settings_the_profile_tells_what_is_there() -> None:
     assert first(fitted(-6, 1.0)) == "norm"
     assert first(fitted(-6, 0.24, "sigmoid")) == "activation"
     assert first(run(profile(stack(-6, forward=-3)), flat())) == "init"  # activations shrink, too
+    unlike = [replace(row, shape=(row.depth,), activation_rms=0.7**row.depth) for row in stack(-6)]
+    assert first(run(profile(unlike), flat())) == "init"
+    attention = [replace(row, kind="MultiheadAttention") if row.depth % 2 else row for row in stack(6)]
+    assert (first(run(profile(attention), flat())), first(run(profile(stack(6, forward=3)), flat()))) == (
+        "norm",
+        "init",
+    )
+    garbage = run(None, flat(steps=200), totals=spiky(50.0, 15))
+    assert first(garbage) == "clip"
     normed = profile(stack(-6), batch_norm_samples=64)
     assert first(run(normed, flat())) == "skip"
-    assert first(recurrent(kind="LSTM")) == "forget_bias"
+    assert first(recurrent(kind="LSTM")) == first(recurrent(kind="GRUCell")) == "forget_bias"
     assert first(recurrent(kind="RNN")) == "init"
 
 
@@ -318,6 +329,7 @@ def test_a_command_line_takes_every_override_that_is_advised(words: list[str]) -
 def test_every_action_is_advised_by_some_rule() -> None:
     evidence = Evidence(run(None, falling()))
     numbers = [{"recent": 1.0}, {"recent": -1.0}, {"recent": 1.0, "inputs": 1.0}, {"recent": 1.0, "skipped": 9.0}]
+    numbers.append({"recent": 1.0, "guess": 0.1})
     lines = [None, *(settings(*words) for words in COMMAND_LINES)]
     found = {
         remedy.action

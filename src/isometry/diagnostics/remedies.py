@@ -12,6 +12,7 @@ from typing import Any
 
 from .evidence import Evidence
 from .findings import Finding, Remedy
+from .profile import Profile
 from .thresholds import limit
 
 USUAL_UPDATE = 3e-3  # ‖Δw‖/‖w‖ to aim for
@@ -50,10 +51,15 @@ class Case:
         return any(profile.batch_norm_samples is not None for profile in self.evidence.profiles[:1])
 
     @property
+    def kinds(self) -> set[str]:
+        """Of the weight layers."""
+        return {row.kind for profile in self.evidence.profiles[:1] for row in profile.layers}
+
+    @property
     def loses_on_the_way_up(self) -> bool:
         """Whether the weights' scale is off: activations shrink or grow, too, or theory's factor is not 1."""
         first = self.evidence.profiles[0] if self.evidence.profiles else None
-        gains = [first.expected_backward_gain, first.forward_gain] if first else []
+        gains = [first.expected_backward_gain, first.forward_gain or _growth(first)] if first else []
         return any(gain is not None and abs(math.log(gain)) > 0.05 for gain in gains)
 
     @property
@@ -69,6 +75,8 @@ class Case:
                 return not self.has_norm or self.finding.rule == "small_batch_norm"
             case "activation":
                 return self.is_saturating or self.finding.rule == "dead_units"
+            case "forget_bias":
+                return self.setting("model.cell") in (None, "lstm")  # our GRU has no such option
             case "clip":
                 return self.setting("clip.name") in (None, "none")
         return True
@@ -88,6 +96,14 @@ class Case:
         """`optimizer.lr=` with the factor, to one digit."""
         rate = self.setting("optimizer.lr")
         return (f"optimizer.lr={float(f'{rate * factor:.0e}'):g}",) if rate else ()
+
+
+def _growth(profile: Profile) -> float | None:
+    """Factor per layer from the first hidden activations to the last, where no two layers are alike for a fit."""
+    sizes = [row.activation_rms for row in profile.layers[:-1]]
+    if len(sizes) < 3 or not min(sizes) > 0 or not math.isfinite(max(sizes)):
+        return None
+    return float((sizes[-1] / sizes[0]) ** (1 / (len(sizes) - 1)))
 
 
 # --------------------------------------------------------------------------------- what each action is
@@ -156,9 +172,18 @@ def _lower_lr(case: Case) -> Remedy:
 
 
 def _raise_lr(case: Case) -> Remedy:
-    ratio = case.update_ratio or USUAL_UPDATE / 10
-    factor = 10.0 ** max(1, min(6, round(math.log10(USUAL_UPDATE / ratio))))
+    factor = _up_to_usual(case)
     return Remedy("raise_lr", f"Raise the learning rate {factor:g} times", case.rate_times(factor))
+
+
+def _raise_lr_more(case: Case) -> Remedy:
+    factor = 10 * _up_to_usual(case)
+    return Remedy("raise_lr_more", f"Raise the learning rate {factor:g} times", case.rate_times(factor))
+
+
+def _up_to_usual(case: Case) -> float:
+    ratio = case.update_ratio or USUAL_UPDATE / 10
+    return 10.0 ** max(1, min(6, round(math.log10(USUAL_UPDATE / ratio))))
 
 
 def _precision(case: Case) -> Remedy:
@@ -181,10 +206,12 @@ ACTIONS: dict[str, Callable[[Case], Remedy]] = {
     "loosen_clip": _loosen_clip,
     "lower_lr": _lower_lr,
     "raise_lr": _raise_lr,
+    "raise_lr_more": _raise_lr_more,
     "precision": _precision,
     "batch_size": lambda case: Remedy("batch_size", "Take larger batches", ("data.batch_size=64",)),
     "scale_inputs": _in_words("scale_inputs", "Normalise the inputs to mean 0 and standard deviation 1"),
     "logits": _in_words("logits", "Give the loss raw logits: no softmax, sigmoid or ReLU on the head"),
+    "cross_entropy": _in_words("cross_entropy", "For classes take the cross-entropy of raw logits, no squared error"),
     "loss_sign": _in_words("loss_sign", "Minimise the loss itself, not its negative"),
     "labels": _in_words("labels", "Check that each label belongs to its input, after shuffling and augmentation, too"),
     "connect": _in_words("connect", "Let the gradient through (no detach) and give all parameters to the optimizer"),
@@ -203,12 +230,14 @@ def _vanishing(case: Case) -> Sequence[str]:
 def _exploding(case: Case) -> Sequence[str]:
     if case.has_norm:
         return ("skip", "clip", "lower_lr", "init")
+    if "MultiheadAttention" in case.kinds:
+        return ("norm", "init", "clip", "lower_lr")  # its skips are there
     return ("norm", "skip", "clip", "lower_lr") if case.init_fits else ("init", "norm", "skip", "clip")
 
 
 def _vanishing_through_time(case: Case) -> Sequence[str]:
     is_gated = case.setting("model.cell") in ("lstm", "gru") or any(
-        row.kind.startswith(("LSTM", "GRU")) for profile in case.evidence.profiles[:1] for row in profile.layers
+        kind.startswith(("LSTM", "GRU")) for kind in case.kinds
     )
     if is_gated:
         return ("forget_bias", "cell", "init")
@@ -247,6 +276,10 @@ def _no_number(case: Case) -> Sequence[str]:
     return ("stable_ops", "lower_lr", "clip", "check_data")
 
 
+def _head(case: Case) -> Sequence[str]:
+    return ("cross_entropy",) if "guess" in case.finding.evidence else ("logits",)
+
+
 def _unstable(case: Case) -> Sequence[str]:
     first = ("check_data", "clip") if "batches" in case.finding.evidence else ("clip", "check_data")
     return (*first, "lower_lr")
@@ -266,7 +299,7 @@ _BY_RULE: dict[str, Callable[[Case], Sequence[str]]] = {
     "bad_init_scale": _always("init", "norm", "lower_lr"),
     "symmetric_init": _always("init"),
     "update_too_large": _always("lower_lr", "clip", "norm"),
-    "update_too_small": _always("raise_lr", "norm"),
+    "update_too_small": _always("raise_lr", "raise_lr_more", "norm"),
     "diverging_loss": _diverging,
     "unstable_gradients": _unstable,
     "chronic_clipping": _always("loosen_clip", "lower_lr"),
@@ -274,7 +307,7 @@ _BY_RULE: dict[str, Callable[[Case], Sequence[str]]] = {
     "no_gradient": _always("connect"),
     "fp16_underflow": _always("precision"),
     "loss_at_chance": _always("labels", "lower_lr", "raise_lr"),
-    "bad_output_head": _always("logits"),
+    "bad_output_head": _head,
     "bad_input_scale": _always("scale_inputs", "norm", "lower_lr"),
     "small_batch_norm": _always("norm", "batch_size"),
 }

@@ -45,35 +45,35 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     is_single = num_outputs(evidence.head) == 1
     tell = _masked_output if is_single else _wrong_head
     words = [tell(profile) for profile in evidence.early_profiles]
-    is_wrong = evidence.persists([bool(text) for text in words]) and (evidence.learns_slowly or not is_single)
-    explanation = words[-1] if is_wrong else _squashed_error(evidence)
-    if not explanation:
-        return None
+    if not evidence.persists([bool(text) for text in words]) or (is_single and not evidence.learns_slowly):
+        return _squashed_error(evidence)
     measured = {"zeros": evidence.head.unit_zeros or 0.0}
     measured |= {} if is_single else {"gradient_ratio": head_gradient(evidence.head)}
-    return Finding("bad_output_head", CRITICAL, explanation, (evidence.head.name,), measured)
+    return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), measured)
 
 
-def _squashed_error(evidence: Evidence) -> str:
-    """Whether a sigmoid stands before a squared error and keeps it from falling; empty: nothing wrong with that.
+def _squashed_error(evidence: Evidence) -> Finding | None:
+    """A sigmoid stands before a squared error and keeps it from falling.
 
     It may well stand there where targets lie between 0 and 1, as those of pictures do.
     """
     shares = [error_share(profile) or 0.0 for profile in evidence.profiles]
     early = [limit("head.sigmoid_least") <= share <= limit("head.sigmoid") for share in shares[:NEEDED]]
-    last = head_of(evidence.profiles[-1])
-    if not evidence.persists(early) or not evidence.is_old_enough or evidence.recent_loss is None or last is None:
-        return ""
-    words = f"A sigmoid between {last.name} and a squared error leaves {shares[0]:.2f} of the gradient"
-    classes = num_outputs(last)
-    if classes == 1:
-        is_flat = shares[-1] < limit("head.saturates") * shares[0] and last.activation_rms > limit("head.flat")
-        is_wrong = is_flat and evidence.learns_slowly
-        return f"{words} at first, {shares[-1]:.2f} on the flat ends of its curve, out of reach." if is_wrong else ""
+    head, loss = head_of(evidence.profiles[-1]), evidence.recent_loss
+    if not evidence.persists(early) or not evidence.is_old_enough or loss is None or head is None:
+        return None
+    words = f"A sigmoid between {head.name} and a squared error leaves {shares[0]:.2f} of the gradient"
+    classes, measured = num_outputs(head), {"share": shares[0], "last_share": shares[-1]}
     guess = (1 - 1 / classes) / classes
-    is_guess = abs(evidence.recent_loss / guess - 1) < limit("head.guess")
-    loss = f"{evidence.recent_loss:.3g}"
-    return f"{words}, and the loss is {loss}: a guess among {classes} has {guess:.3g}." if is_guess else ""
+    if classes == 1:
+        is_flat = shares[-1] < limit("head.saturates") * shares[0] and head.activation_rms > limit("head.flat")
+        is_wrong = is_flat and evidence.learns_slowly
+        words += f", and {shares[-1]:.2f} later, on the flat ends of its curve: some targets are out of its reach."
+    else:
+        is_wrong = abs(loss / guess - 1) < limit("head.guess")
+        measured["guess"] = guess
+        words += f", and the loss is {loss:.3g}: a guess among {classes} classes has {guess:.3g}."
+    return Finding("bad_output_head", CRITICAL, words, (head.name,), measured) if is_wrong else None
 
 
 def _masked_output(profile: Profile) -> str:
