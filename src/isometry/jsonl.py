@@ -24,7 +24,8 @@ def to_line(record: Mapping[str, Any]) -> str:
 
 
 def open_to_append(path: Path) -> TextIO:
-    """The file, open for more lines; a last line that a kill has torn is cut off first."""
+    """The file, open for more lines; its folder is made, and a last line that a kill has torn is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
         with open(path, "rb+") as file:
             start = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
