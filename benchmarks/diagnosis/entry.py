@@ -51,6 +51,7 @@ _ANY = {
     "clip": "clip=1 clip_by=norm",
     "loosen_clip": "clip=0",
     "logits": "head=logits",
+    "cross_entropy": "head=logits loss=",
     "loss_sign": "loss_sign=1",
     "connect": "detach=false trains=all",
     "precision": "precision=32",
@@ -68,14 +69,24 @@ _OF_KIND = {
     "recurrent": _RECURRENT | {"cell": "cell=lstm"},
     "cell_loop": _RECURRENT | {"cell": "cell=gru"},
     "transformer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
-}
+    "tagger": _RECURRENT | {"cell": "cell=lstm"},
+    "translator": _RECURRENT | {"cell": "cell=gru"},
+    "linear_recurrence": {"init": "init=lecun init_gain=1 recurrent_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
+                          "forget_bias": "forget_bias=4"},
+    "gated_waves": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+    "highway": {"init": "init=he init_gain=1 bias=0 head_gain=1 forget_bias=2", "norm": "norm=layer",
+                "activation": "activation=leaky_relu", "skip": "forget_bias=2"},
+    "maxout": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+    "sine_net": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+}  # fmt: skip
+_CHANNELS = ("signal_net", "unet", "fine_tuned", "separable", "densenet", "point_set")  # for which one takes GroupNorm
 
 
 def cures(kind: str, words: Sequence[str], fault: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Action to words: those of all plain modules, of this kind, and the rates."""
     healthy, broken = (knobs.read(all_words, KINDS[kind][1]) for all_words in (words, [*words, *fault]))
     of_kind = _OF_KIND[kind] if kind in _OF_KIND else _feedforward(kind, broken)
-    told = _ANY | of_kind | _rates(healthy.lr, broken.lr)
+    told = _ANY | of_kind | _rates(healthy, broken)
     return {action: tuple(text.split()) for action, text in told.items()}
 
 
@@ -84,14 +95,17 @@ def _feedforward(kind: str, broken: knobs.Settings) -> dict[str, str]:
     return {
         "init": f"init={'orthogonal' if saturates else 'he'} init_gain=1 bias=0 head_gain=1",
         "activation": f"activation={'relu' if saturates else 'leaky_relu'}",
-        "norm": "norm=group" if kind in ("signal_net", "unet", "fine_tuned") else "norm=layer",
+        "norm": "norm=group" if kind in _CHANNELS else "norm=layer",
         "skip": "skip=true",
     }
 
 
-def _rates(healthy: float, broken: float) -> dict[str, str]:
+def _rates(healthy: knobs.Settings, broken: knobs.Settings) -> dict[str, str]:
     """Told which way to go, a user goes on until it works; told the wrong way, one step of ten."""
+    is_higher = broken.lr > healthy.lr or broken.schedule == "spike"
+    is_lower = broken.lr < healthy.lr
     return {
-        "lower_lr": f"lr={healthy if broken > healthy else broken / 10} schedule=constant",
-        "raise_lr": f"lr={healthy if broken < healthy else 10 * broken}",
+        "lower_lr": f"lr={healthy.lr if is_higher else broken.lr / 10} schedule=constant",
+        "raise_lr": f"lr={healthy.lr if is_lower else 10 * broken.lr}",
+        "raise_lr_more": f"lr={healthy.lr if is_lower else 100 * broken.lr}",
     }

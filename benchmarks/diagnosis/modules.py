@@ -11,11 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import knobs
+import losses_fresh
 import networks
+import networks_fresh
+import sequences_fresh
 import tasks
+import tasks_fresh
 import torch
 import torch.nn.functional as F
 from knobs import Settings
@@ -39,7 +44,30 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unet": ("unet", ("task=noisy_pictures", "width=8", "depth=6", "lr=0.003")),
     "two_towers": ("two_towers", ("task=digit_pairs", "depth=3")),
     "fine_tuned": ("image_net", ("task=digits", "depth=4", "width=8", "lr=0.003", "freeze=true")),
+    "highway": ("highway", ("task=flat_digits", "depth=12", "width=48", "forget_bias=2", "init=lecun")),
+    "maxout": ("maxout", ("task=flat_digits", "width=48", "init=lecun")),
+    "experts": ("experts", ("task=regimes", "depth=2", "width=32", "lr=0.003")),
+    "sine_net": ("sine_net", ("task=surface", "depth=5", "width=48", "lr=0.002")),
+    "siamese": ("siamese", ("task=like_pairs", "depth=3")),
+    "multi_task": ("shared_trunk", ("task=digits_and_slant", "depth=4")),
+    "variational": ("variational", ("task=drawn_pictures", "depth=2", "width=128", "lr=0.005", "steps=300")),
+    "mixer": ("mixer", ("task=digits", "depth=4", "width=32", "lr=0.002", "norm=layer", "skip=true",
+                        "activation=gelu", "init=xavier")),
+    "separable": ("separable", ("task=digits", "depth=6", "width=24", "lr=0.003")),
+    "densenet": ("densenet", ("task=digits", "depth=6", "width=8", "lr=0.003", "batch=32")),
+    "point_set": ("point_set", ("task=clouds", "depth=4", "width=32", "lr=0.003")),
+    "graph": ("graph", ("task=communities", "length=16", "depth=4", "width=32", "lr=0.003", "eps=0.001",
+                        "init=lecun")),
+    "tagger": ("tagger", ("task=tags", "length=30", "depth=1", "width=32", "lr=0.01", "init=default")),
+    "translator": ("translator", ("task=reversals", "length=6", "width=48", "lr=0.005", "init=default", "cell=gru",
+                                  "steps=200")),
+    "linear_recurrence": ("linear_recurrence", ("task=recall", "depth=2", "width=32", "lr=0.003", "forget_bias=4",
+                                                "norm=layer", "activation=gelu", "init=lecun")),
+    "gated_waves": ("gated_waves", ("task=tides", "length=48", "depth=6", "width=16", "lr=0.003", "skip=true",
+                                    "init=lecun")),
 }  # fmt: skip
+NETWORKS = networks.NETWORKS | networks_fresh.FRESH | sequences_fresh.FRESH
+TASKS = tasks.TASKS | tasks_fresh.FRESH
 
 
 class Plain(LightningModule):
@@ -87,6 +115,8 @@ class Plain(LightningModule):
 
 
 def task_loss(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> Tensor:
+    if task.kind in losses_fresh.LOSSES:
+        return losses_fresh.LOSSES[task.kind](task, outputs, targets, s)
     match task.kind:
         case "classes":
             return F.cross_entropy(outputs, targets, label_smoothing=s.smoothing)
@@ -101,6 +131,8 @@ def task_score(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> dic
     """`score`, and what it was made from."""
     if not outputs.isfinite().all():
         return {"score": 1.0}
+    if task.kind in losses_fresh.SCORES:
+        return {"score": _capped(losses_fresh.SCORES[task.kind](task, outputs, targets, s))}
     match task.kind:
         case "classes":
             error = (outputs.argmax(dim=1) != targets).float().mean().item()
@@ -171,16 +203,25 @@ def _distance(data: Tensor, drawn: Tensor) -> float:
 
 
 # --------------------------------------------------------------------------------------------- making
+@lru_cache(maxsize=8)
+def task_of(name: str, length: int) -> Task:
+    return TASKS[name](length)
+
+
+def build(kind: str, s: Settings, task: Task) -> networks.Net:
+    network = NETWORKS[kind](s, task)
+    knobs.initialize(network, s)
+    return network
+
+
 def make(kind: str, words: Sequence[str], seed: int) -> tuple[LightningModule, Batches, Settings]:
     network_kind, defaults = KINDS[kind]
     s = knobs.read(words, defaults)
-    task = tasks.prepare(tasks.make(s.task, s.length), s)
+    task = tasks.prepare(task_of(s.task, s.length), s)
     torch.manual_seed(seed)
-    network = networks.build(network_kind, s, task)
+    network = build(network_kind, s, task)
     if kind == "gan":
-        critic = networks.build(
-            "dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task)
-        )
+        critic = build("dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
         return Adversarial(network, critic, task, s), Batches(task, s, seed), s
     if kind == "fine_tuned":
         _pretrain(network, task, seed)

@@ -1,6 +1,6 @@
 """The networks of the suite's plain modules: dense, recurrent, texts, attention, convolutions; a trunk and a head each.
 
-They are written as anybody writes them, from torch's own layers; `build(kind, settings, task)` makes one and starts it.
+They are written as anybody writes them, from torch's own layers; `modules.build` makes one and starts it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from knobs import ACTIVATIONS, Settings, initialize
+from knobs import ACTIVATIONS, Settings
 from tasks import Task
 from torch import Tensor, nn
 
@@ -63,7 +63,7 @@ class Net(nn.Module):
         return outputs
 
 
-def _norm(name: str, width: int, images: int = 0) -> nn.Module:
+def make_norm(name: str, width: int, images: int = 0) -> nn.Module:
     """For features, or for channels of signals (images=1) and images (images=2)."""
     if name == "batch":
         return (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d)[images](width)
@@ -73,25 +73,25 @@ def _norm(name: str, width: int, images: int = 0) -> nn.Module:
 
 
 # ------------------------------------------------------------------------------------------------ dense
-def _dense_trunk(sizes: list[int], s: Settings) -> nn.Sequential:
+def dense_trunk(sizes: list[int], s: Settings) -> nn.Sequential:
     blocks: list[nn.Module] = []
     for index, (before, after) in enumerate(pairwise(sizes)):
         if s.op != "none" and index == len(sizes) // 2:
             blocks.append(Op(s.op, s.eps))
         skip = s.skip and before == after
-        blocks.append(Block(nn.Linear(before, after), _norm(s.norm, after), s, skip))
+        blocks.append(Block(nn.Linear(before, after), make_norm(s.norm, after), s, skip))
     return nn.Sequential(*blocks)
 
 
 def dense(s: Settings, task: Task) -> Net:
     sizes = [task.inputs.shape[1], *[s.width] * s.depth]
-    return Net(_dense_trunk(sizes, s), nn.Linear(s.width, task.outputs), s)
+    return Net(dense_trunk(sizes, s), nn.Linear(s.width, task.outputs), s)
 
 
 def pyramid(s: Settings, task: Task) -> Net:
     """No two layers of one width."""
     sizes = [task.inputs.shape[1], *(s.width - 3 * index for index in range(s.depth))]
-    return Net(_dense_trunk(sizes, s), nn.Linear(sizes[-1], task.outputs), s)
+    return Net(dense_trunk(sizes, s), nn.Linear(sizes[-1], task.outputs), s)
 
 
 def autoencoder(s: Settings, task: Task) -> Net:
@@ -99,7 +99,7 @@ def autoencoder(s: Settings, task: Task) -> Net:
     half = s.depth // 2
     sizes = [task.inputs[0].numel(), *[s.width] * half, 16, *[s.width] * half]
     head = nn.Sequential(nn.Linear(s.width, task.outputs), nn.Unflatten(1, task.inputs.shape[1:]))
-    return Net(nn.Sequential(nn.Flatten(), *_dense_trunk(sizes, s)), head, s)
+    return Net(nn.Sequential(nn.Flatten(), *dense_trunk(sizes, s)), head, s)
 
 
 class Towers(nn.Module):
@@ -108,7 +108,7 @@ class Towers(nn.Module):
     def __init__(self, s: Settings, features: int) -> None:
         super().__init__()
         sizes = [features, *[s.width] * s.depth]
-        self.left, self.right = _dense_trunk(sizes, s), _dense_trunk(sizes, s)
+        self.left, self.right = dense_trunk(sizes, s), dense_trunk(sizes, s)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.left(x[:, 0]), self.right(x[:, 1])], dim=1)
@@ -130,7 +130,7 @@ def two_towers(s: Settings, task: Task) -> Net:
 
 
 def generator(s: Settings, task: Task) -> Net:
-    return Net(_dense_trunk([4, *[s.width] * s.depth], s), nn.Linear(s.width, task.outputs), s)
+    return Net(dense_trunk([4, *[s.width] * s.depth], s), nn.Linear(s.width, task.outputs), s)
 
 
 # ------------------------------------------------------------------------------------- sequences, texts
@@ -144,7 +144,7 @@ class Recurrent(nn.Module):
         self.embed = nn.Embedding(features, s.width) if s.every_step else nn.Identity()
         self.cell = kinds[s.cell](s.width if s.every_step else features, s.width, s.depth, batch_first=True, **options)
         self.every_step = s.every_step
-        _start_cell(self.cell, s)
+        start_cell(self.cell, s)
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.cell(self.embed(x))
@@ -152,7 +152,7 @@ class Recurrent(nn.Module):
 
 
 @torch.no_grad()
-def _start_cell(cell: nn.Module, s: Settings) -> None:
+def start_cell(cell: nn.Module, s: Settings) -> None:
     """Hidden weights and forget biases: `named_parameters` of a layer or of a cell."""
     for name, parameter in cell.named_parameters():
         if "weight_hh" in name:
@@ -180,7 +180,7 @@ class CellLoop(nn.Module):
         super().__init__()
         self.encode = nn.Linear(features, s.width)
         self.cell = (nn.RNNCell if s.cell == "rnn" else nn.GRUCell)(s.width, s.width)
-        _start_cell(self.cell, s)
+        start_cell(self.cell, s)
         if s.cell == "gru":  # the share of the old state that is kept
             nn.init.constant_(self.cell.bias_hh[s.width : 2 * s.width].detach(), s.forget_bias)
 
@@ -198,7 +198,7 @@ def cell_loop(s: Settings, task: Task) -> Net:
 def bag(s: Settings, task: Task) -> Net:
     """Mean of the words' vectors, dense layers on top."""
     words = nn.EmbeddingBag(2000, s.width)
-    return Net(nn.Sequential(words, *_dense_trunk([s.width] * (s.depth + 1), s)), nn.Linear(s.width, task.outputs), s)
+    return Net(nn.Sequential(words, *dense_trunk([s.width] * (s.depth + 1), s)), nn.Linear(s.width, task.outputs), s)
 
 
 class Attention(nn.Module):
@@ -255,13 +255,13 @@ def signal_net(s: Settings, task: Task) -> Net:
             blocks.append(Op(s.op, s.eps))
         dilation = 2 ** (index % 3)
         layer = nn.Conv1d(before, after, 3, padding=dilation, dilation=dilation)
-        blocks.append(Block(layer, _norm(s.norm, after, 1), s, s.skip and before == after))
+        blocks.append(Block(layer, make_norm(s.norm, after, 1), s, s.skip and before == after))
     trunk = nn.Sequential(*blocks, nn.AdaptiveAvgPool1d(1), nn.Flatten())
     return Net(trunk, nn.Linear(s.width, task.outputs), s)
 
 
 def _conv(before: int, after: int, s: Settings, stride: int = 1) -> Block:
-    return Block(nn.Conv2d(before, after, 3, stride, 1), _norm(s.norm, after, 2), s, s.skip and before == after)
+    return Block(nn.Conv2d(before, after, 3, stride, 1), make_norm(s.norm, after, 2), s, s.skip and before == after)
 
 
 def image_net(s: Settings, task: Task) -> Net:
@@ -300,9 +300,3 @@ NETWORKS: dict[str, Callable[[Settings, Task], Net]] = {
         image_net, unet,
     )
 }  # fmt: skip
-
-
-def build(kind: str, s: Settings, task: Task) -> Net:
-    network = NETWORKS[kind](s, task)
-    initialize(network, s)
-    return network

@@ -1,7 +1,7 @@
 """Small data for the suite: bundled digits, and synthetic tables, sequences, texts and points.
 
-`make(name, length)` is the same every time; what differs from seed to seed is the order of the batches. Where the data
-can be broken (scale, labels, bad batches), it is done here, on the way from a table to a batch.
+`modules.task_of(name, length)` is the same every time; what differs from seed to seed is the order of the batches.
+Where the data can be broken (scale, labels, bad batches), it is done here, on the way from a table to a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ TRAIN, TEST = 4000, 1000
 @dataclass(frozen=True)
 class Task:
     """Args:
-    kind: "classes", "values" (regression), "pixels" (images from 0 to 1), "tokens" (a class at each step), "points".
+    kind: "classes", "values" (regression), "pixels" (images from 0 to 1), "tokens" (a class at each step), "points";
+        others have their loss and score in `losses_fresh`.
     inputs, targets: Training rows first, then TEST rows of the held-aside set.
     outputs: Classes, or values of a row.
     floor: Entropy of the targets given all there is to know, where that is not 0.
@@ -164,11 +165,6 @@ TASKS: dict[str, Callable[[int], Task]] = {
         majority, texts, ring,
     )
 }  # fmt: skip
-
-
-@lru_cache(maxsize=8)
-def make(name: str, length: int) -> Task:
-    return TASKS[name](length)
 
 
 def prepare(task: Task, s: Settings) -> Task:

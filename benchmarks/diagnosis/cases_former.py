@@ -1,7 +1,6 @@
-"""The held-out part: residual nets, attention, cells in loops, autoencoders, signals, adversaries, fine-tuning.
+"""The former held-out part: residual nets, attention, cells in loops, autoencoders, signals, adversaries, fine-tuning.
 
-Not to be looked at while rules are made: thresholds are set on the training part alone. The first line of an entry is
-the healthy twin; the second is what breaks it and what may be said about it.
+Scored twice as the held-out part (`held_out.jsonl`), then looked at, and part of the training part since.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from functools import partial
 
 from entry import plain, project
 
-_project, _plain = partial(project, "held-out"), partial(plain, "held-out")
+_project, _plain = partial(project, "training"), partial(plain, "training")
 
 _RESNET = "model=resnet model.width=4 data.batch_size=32 optimizer.lr=0.1"
 _AUTO = "depth=10 activation=gelu init=default lr=0.005 norm=batch steps=150"
@@ -153,4 +152,4 @@ _HEALTHY = (
     _plain("healthy-tuned-whole", "fine_tuned", "freeze=false lr=0.001 schedule=warmup"),
 )  # fmt: skip
 
-HELD_OUT = (*_BROKEN, *_HEALTHY)
+FORMER = (*_BROKEN, *_HEALTHY)
