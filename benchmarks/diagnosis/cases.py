@@ -6,12 +6,12 @@ The two parts share no architecture: thresholds are set on the training part and
 from __future__ import annotations
 
 from cases_former import FORMER
-from cases_fresh import FRESH
+from cases_held_out import HELD_OUT
 from cases_training import TRAINING
 from entry import Case
 
 SEEDS = (1, 2, 3)
-CASES: tuple[Case, ...] = (*TRAINING, *FORMER, *FRESH)
+CASES: tuple[Case, ...] = (*TRAINING, *FORMER, *HELD_OUT)
 BY_NAME = {case.name: case for case in CASES}
 
 __all__ = ["BY_NAME", "CASES", "SEEDS", "Case"]

@@ -69,14 +69,18 @@ _OF_KIND = {
     "recurrent": _RECURRENT | {"cell": "cell=lstm"},
     "cell_loop": _RECURRENT | {"cell": "cell=gru"},
     "transformer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
-    "tagger": _RECURRENT | {"cell": "cell=lstm"},
+    "tagger": _RECURRENT | {"cell": "cell=lstm", "forget_bias": "forget_bias=2"},  # marks are some eight steps apart
     "translator": _RECURRENT | {"cell": "cell=gru"},
     "linear_recurrence": {"init": "init=lecun init_gain=1 recurrent_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
                           "forget_bias": "forget_bias=4"},
     "gated_waves": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
-    "highway": {"init": "init=he init_gain=1 bias=0 head_gain=1 forget_bias=2", "norm": "norm=layer",
+    "highway": {"init": "init=lecun init_gain=1 bias=0 head_gain=1 forget_bias=2", "norm": "norm=layer",
                 "activation": "activation=leaky_relu", "skip": "forget_bias=2"},
     "maxout": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+    "mixer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
+              "activation": "activation=leaky_relu"},
+    "graph": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
+              "activation": "activation=leaky_relu"},  # two layers are added: half of He's variance each
     "sine_net": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
 }  # fmt: skip
 _CHANNELS = ("signal_net", "unet", "fine_tuned", "separable", "densenet", "point_set")  # for which one takes GroupNorm

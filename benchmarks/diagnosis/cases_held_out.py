@@ -198,4 +198,4 @@ _HEALTHY = (
     _plain("healthy-waves", "gated_waves", "depth=10 optimizer=rmsprop lr=0.002"),
 )  # fmt: skip
 
-FRESH = (*_BROKEN, *_HEALTHY)
+HELD_OUT = (*_BROKEN, *_HEALTHY)
