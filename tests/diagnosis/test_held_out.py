@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import knobs
 import losses_held_out
 import modules
 import networks_held_out
@@ -36,6 +37,12 @@ def test_each_fault_changes_a_word_and_has_a_name() -> None:
     for case in HELD_OUT:
         assert bool(case.fault) == bool(case.rules)
         assert not set(case.fault) & set(case.words)
+
+
+def test_cures_are_told_in_known_words() -> None:
+    for case in HELD_OUT:
+        for words in case.cures.values():
+            knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
 
 
 # --------------------------------------------------------------------------------------------- networks
