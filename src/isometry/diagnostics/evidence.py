@@ -142,8 +142,8 @@ class Evidence:
         fall, steps = self.fall, len(self.losses)
         if fall is None:
             return None
-        if self.gone >= limit("loss.slow") > fall:
-            return True  # it started so, from trained weights
+        if self.chance is not None and self.gone >= limit("loss.slow"):
+            return True  # it may have started so, from trained weights
         if not math.isfinite(fall):
             return False
         gone = (self.first_loss or 0.0) - (self.recent_loss or 0.0)

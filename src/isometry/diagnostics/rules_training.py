@@ -200,6 +200,8 @@ def bad_batches(evidence: Evidence) -> Finding | None:
 
 def _is_garbage(losses: list[float], totals: list[float], step: int, first: float) -> bool:
     before = slice(max(0, step - 30), step)
+    if losses[step] < limit("spike.loss") * first:
+        return False  # nearly all: over 500 steps this takes 0.2 ms a verdict, two medians for each 1.3 ms
     usual, usual_total = max(statistics.median(losses[before]), first), statistics.median(totals[before])
     is_jump = losses[step] >= limit("spike.loss") * usual and totals[step] >= limit("spike.ratio") * usual_total
     calm, soon = limit("spike.normal") * usual, int(limit("spike.soon"))
