@@ -66,7 +66,8 @@ def through_time(*shown: TimeProfile) -> Profile:
 # ---------------------------------------------------------------------------------------------- thresholds
 EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     # rule, threshold, the factor that fires, a run by the value
-    (rules.vanishing_gradients, "depth.vanishing_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
+    (rules.vanishing_gradients, "depth.vanishing_decades", ABOVE, lambda v: run(profile(stack(v)), fallen(0.07))),
+    (rules.vanishing_gradients, "depth.stuck_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
     (rules.vanishing_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(-6, quality=v)), flat())),
     (rules.exploding_gradients, "depth.exploding_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
     (rules.exploding_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(6, quality=v)), flat())),
@@ -534,6 +535,15 @@ def test_of_fp16_the_median_layer_counts_and_the_worst_are_named() -> None:
     finding = found(rules.fp16_underflow, run(most, flat()))
     assert finding is not None
     assert finding.layers == tuple(f"net.{depth}" for depth in range(1, 8))
+
+
+def test_of_fp16_zeros_alone_are_lost_numbers() -> None:
+    """All of ∂L/∂z rounded to zero has no subnormal share; in float32, they come from elsewhere."""
+    lost = rows(every(stack(), subnormal=0.0), *range(1, 8), gradient_rms=0.0)
+    finding = found(rules.fp16_underflow, run(lost, flat()))
+    assert finding is not None
+    assert finding.layers == tuple(f"net.{depth}" for depth in range(2, 9))
+    assert found(rules.fp16_underflow, run(rows(stack(), *range(1, 8), gradient_rms=0.0), flat())) is None
 
 
 def test_no_more_than_three_names_are_listed() -> None:

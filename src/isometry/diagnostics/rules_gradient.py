@@ -19,10 +19,11 @@ from .thresholds import limit
 
 # ------------------------------------------------------------------------------------------------- depth
 def vanishing_gradients(evidence: Evidence) -> Finding | None:
-    """∂L/∂z loses three decades or more on its way back."""
-    hits = [_is_slope(fit) and fit.decades <= limit("depth.vanishing_decades") for _, fit in evidence.flows]
+    """∂L/∂z loses three decades or more on its way back; a little less where the loss does not fall."""
+    enough = limit("depth.stuck_decades") if evidence.is_stuck else limit("depth.vanishing_decades")
+    hits = [_is_slope(fit) and fit.decades <= enough for _, fit in evidence.flows]
     first, persists = evidence.first_flow, evidence.persists(hits)
-    from_start = first is not None and _is_slope(first) and first.decades <= limit("depth.vanishing_decades")
+    from_start = first is not None and _is_slope(first) and first.decades <= enough
     is_strong = from_start and (persists or evidence.learns_slowly) and not evidence.has_converged
     if not persists and not (from_start and evidence.is_old_enough and evidence.losses):
         return None
@@ -276,7 +277,8 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
     """∂L/∂z lies where float16 has hardly any numbers left, so that part of it is rounded to zero."""
 
     def share(profile: Profile) -> float:
-        return statistics.median([row.subnormal for row in profile.layers if row.subnormal is not None] or [0.0])
+        shares = [_lost(row) for row in profile.layers if row.subnormal is not None]
+        return statistics.median(shares or [0.0])
 
     if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
         return None
@@ -284,9 +286,15 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
     if evidence.learns and not (from_start and evidence.learns_slowly):
         return None
     worst = share(evidence.profiles[-1])
-    rows = [row for row in evidence.profiles[-1].layers if (row.subnormal or 0.0) >= limit("fp16.subnormal")]
+    half = [row for row in evidence.profiles[-1].layers if row.subnormal is not None]
+    names = tuple(row.name for row in half if _lost(row) >= limit("fp16.subnormal"))
     words = f"{worst:.0%} of ∂L/∂z is below float16's smallest normal number, 6.1e-5; what is smaller is lost to zero."
-    return Finding("fp16_underflow", CRITICAL, words, tuple(row.name for row in rows), {"subnormal": worst})
+    return Finding("fp16_underflow", CRITICAL, words, names, {"subnormal": worst})
+
+
+def _lost(layer: LayerProfile) -> float:
+    """Share of a float16 layer's ∂L/∂z that is lost or about to be: all of it, where nothing but zeros came back."""
+    return (layer.subnormal or 0.0) if layer.gradient_rms else 1.0
 
 
 def _names(names: Iterable[str]) -> str:

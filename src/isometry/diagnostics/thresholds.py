@@ -36,6 +36,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "loss.chance_most": Threshold(2.0, f"times ln K; what is larger is no guess: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- depth
     "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
+    "depth.stuck_decades": Threshold(-2.5, f"where the loss does not fall; no healthy one starts below it: {_FITTED}"),
     "depth.exploding_decades": Threshold(
         2.0, f"{_FITTED}; AUTOTRAINER's ratio is 70 (1.85), 20 layers of BatchNorm and ReLU have 1.21^19 (1.6)"
     ),
