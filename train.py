@@ -1,4 +1,4 @@
-"""`python train.py model=resnet init=orthogonal …` is the same as `isometry train model=resnet init=orthogonal …`."""
+"""`python train.py model=resnet init=lsuv` is the same as `isometry train model=resnet init=lsuv`."""
 
 import sys
 

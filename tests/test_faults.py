@@ -28,7 +28,7 @@ def diagnosed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, .
     monkeypatch.setattr(logger, "level", logging.ERROR)
     config = read(words)
     images = build.image_set(config)
-    steps = build.total_steps(config, len(build.datamodule(config, images).batch_sizes))
+    steps = build.total_steps(config, build.datamodule(config, images).num_batches)
     trial = checkup.train_trial(config, images, steps)
     return tuple(finding.rule for finding in trial.diagnosis.findings)
 

@@ -41,6 +41,8 @@ def test_every_command_would_be_accepted(line: str) -> None:
         assert set(words) <= {*SWITCHES, *GROUPS}
     elif line.startswith(("isometry report", "isometry diagnose runs/")):
         assert len(words) == 1
+    elif line.startswith("isometry new"):
+        assert len(words) == 2
     elif line.startswith("isometry evaluate"):
         assert values(words)
     else:

@@ -1,6 +1,6 @@
 """Isometry: see, understand and cure vanishing and exploding gradients.
 
-The public names load on first use (PEP 562), so that `import isometry.config` needs neither torch nor lightning.
+The public names load on first use (PEP 562), so that `import isometry.config` needs no torch and no lightning.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .catalog import GROUPS, SWITCHES
 from .config import Config, Section
 from .data.datamodule import ImageDataModule
+from .data.image_data import ImageData
 from .data.sources import ImageSet, Request
 from .errors import CheckpointError, ConfigError
 from .folder import is_first_process
@@ -40,6 +41,7 @@ from .training.checkpoints import (
 )
 from .training.classifier import Classifier
 from .training.clipping import Clip
+from .training.fine_tuning import copy_weights
 from .validation import validate
 
 
@@ -84,20 +86,35 @@ def switch(family: str, chosen: Section | str) -> Any:
 def group(family: str, chosen: Section) -> Any:
     """The callable of a model, optimizer or schedule, with the section's options filled in."""
     options = {key: value for key, value in chosen.options().items() if key != "compile"}  # a matter of `classifier`
-    return partial(import_target(GROUPS[family][chosen.name].target), **options)  # type: ignore[attr-defined]
+    own = options.pop("arguments", None) or {}  # of a model of the user's
+    return partial(_listed(family, chosen.name), **options, **own)  # type: ignore[attr-defined]
+
+
+def _listed(family: str, name: str) -> Any:
+    """The callable of a name, or of an import path of the user's."""
+    return import_target(GROUPS[family][name].target if name in GROUPS[family] else name)
 
 
 # ------------------------------------------------------------------------------------------------ data
-def image_set(config: Config) -> ImageSet:
+def image_set(config: Config) -> ImageSet | ImageData:
+    """The images in memory, or what has loaders of its own."""
     data = config.data
-    source = import_target(GROUPS["data"][data.name].target)
-    request = Request(Path(data.dir).expanduser(), data.download_deadline, data.image_size, data.split_seed)
-    images: ImageSet = source(request)
+    keys = ("image_size", "split_seed", "batch_size", "eval_batch_size", "val_fraction", "drop_last")
+    options = {key: getattr(data, key) for key in keys}
+    request = Request(Path(data.dir).expanduser(), data.download_deadline, seed=config.seed, **options)
+    images: ImageSet | ImageData = _listed("data", data.name)(request)
     return images
 
 
-def datamodule(config: Config, images: ImageSet) -> ImageDataModule:
+def datamodule(config: Config, images: ImageSet | ImageData) -> ImageData:
     data = config.data
+    if isinstance(images, ImageData):
+        if data.augment != "none" or data.limit_train_images is not None:
+            raise ConfigError(
+                f"error: data={data.name} has loaders of its own: neither data.augment nor data.limit_train_images "
+                "reaches them\n  fix:   data.augment=none data.limit_train_images=null"
+            )
+        return images
     module = ImageDataModule(
         images,
         batch_size=data.batch_size,
@@ -124,6 +141,8 @@ def network(config: Config, image_shape: Sequence[int], num_classes: int) -> nn.
     norm, activation = switch("norm", config.norm), switch("activation", config.activation)
     try:
         made: nn.Module = group("model", config.model)(tuple(image_shape), num_classes, norm, activation)
+        if not hasattr(made, "head"):
+            raise TypeError(f"{type(made).__name__} has no `head`, as its last layer must be called")
         scheme = switch("parametrization", config.parametrization)
         # The head stays free, for its weights set the size of the logits, and what has one input has only a size.
         single = [layer for layer in made.modules() if isinstance(layer, nn.Linear) and layer.in_features == 1]
@@ -170,7 +189,7 @@ def check_forward(config: Config, model: nn.Module, image_shape: Sequence[int]) 
         ) from None
 
 
-def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Classifier:
+def classifier(config: Config, data: ImageData, total_steps: int) -> Classifier:
     """The LightningModule, initialised; with `init_from`, started from another run's weights."""
     net = network(config, data.image_shape, len(data.class_names))
     try:
@@ -191,7 +210,9 @@ def classifier(config: Config, data: ImageDataModule, total_steps: int) -> Class
     }
     module = _wrap(config, net, description, total_steps, switch("clip", config.clip))
     if config.init_from:
-        _copy_weights(find_checkpoint(config.init_from, BEST), module)
+        line = copy_weights(find_checkpoint(config.init_from, BEST), module)
+        if is_first_process():
+            print(f"weights  {line}")
     return module
 
 
@@ -200,8 +221,8 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
 
     Args:
         place: A `.ckpt` file or a run's folder.
-        trust: Import norms, parametrizations and activations that the file names from outside isometry. Importing runs
-            code: only for files of your own.
+        trust: Import models, norms, parametrizations and activations that the file names from outside.
+            Importing runs code: only for files of your own.
 
     Raises:
         CheckpointError: Missing, damaged, or naming foreign code without `trust`.
@@ -212,8 +233,8 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     try:
         config = validate(description["config"])
     except ConfigError as error:
-        raise CheckpointError(f"error: {path} was written by another isometry, with other keys\n{error}") from None
-    named = (config.norm, config.parametrization, config.activation)
+        raise CheckpointError(f"error: {path} was written by another version, with other keys\n{error}") from None
+    named = (config.model, config.norm, config.parametrization, config.activation)
     foreign = [section.name for section in named if ":" in section.name]
     if foreign and not trust:
         raise CheckpointError(
@@ -253,34 +274,17 @@ def _compile(net: nn.Module) -> None:
     net.compile()
 
 
-def _copy_weights(path: Path, module: Classifier) -> None:
-    """Fine-tuning: all weights; a head for other classes stays fresh. Anything else that differs is refused."""
-    content, own = read_checkpoint(path), module.state_dict()
-    saved = content["state_dict"]
-    differing = [
-        name
-        for name in {**saved, **own}
-        if name not in saved or name not in own or saved[name].shape != own[name].shape
-    ]
-    if tuple(content["isometry"]["class_names"]) != module.class_names:  # ten digits are not ten garments
-        differing += [name for name in own if name.startswith("network.head.")]
-    beyond_head = sorted(name for name in differing if not name.startswith("network.head."))
-    if beyond_head:
-        raise CheckpointError(
-            f"error: {path} holds another network: {len(beyond_head)} entries differ, first {beyond_head[0]}\n"
-            f"  fix:   use the model with its options, norm, parametrization and image size that it was trained with"
-        )
-    module.load_state_dict({**own, **{name: saved[name] for name in saved if name not in differing}})
-    kept = f"; the head for {len(module.class_names)} classes starts fresh" if differing else ""
-    if is_first_process():
-        print(f"weights  from {path}{kept}")
-
-
 def _init_seed(config: Config) -> int:
     return config.seed if config.init_seed is None else config.init_seed
 
 
-# --------------------------------------------------------------------------------------------- trainer
+# --------------------------------------------------------------------------------- logger and trainer
+def logger(config: Config, folder: Path) -> Logger | None:
+    """What `logger` names, but for W&B's, which tells its mode and so is started in `run.py`."""
+    made: Logger | None = _listed("logger", config.logger)(folder)
+    return made
+
+
 def total_steps(config: Config, batches_per_epoch: int) -> int:
     """Optimizer steps of the whole training, as Lightning will count them."""
     trainer = config.trainer
@@ -308,7 +312,6 @@ def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: 
         callbacks=extra,
         plugins=[DurableCheckpointIO()],
         enable_progress_bar=False,  # training.progress has its own
-        use_distributed_sampler=False,  # data.loader shards itself
         num_sanity_val_steps=0,  # build.check_forward and the first validation do
     )
     if config.data.batch_size % made.world_size:

@@ -8,6 +8,7 @@ Two kinds of family:
 - *switches* (`init`, `norm`, `parametrization`, `activation`, `clip`) combine with every model. Their options have
   their default here; `null` in a config means this default. An option the chosen strategy does not use is an error.
 - *groups* (`model`, `data`, `optimizer`, `scheduler`) are one YAML file a name in `configs/`, which owns every default.
+  `data.augment` and `logger` are plain keys.
 
 What does not go together is in `clashes.py`; `isometry strategies` prints both.
 """
@@ -69,6 +70,7 @@ _MODELS = "isometry.models"
 _SOURCES = "isometry.data.sources"
 _AUGMENTATIONS = "isometry.data.augmentation"
 _OPTIMIZERS = "isometry.training.optimizers"
+_LOGGERS = "isometry.training.loggers"
 
 SWITCHES: dict[str, dict[str, Strategy]] = {
     "init": {
@@ -264,5 +266,10 @@ GROUPS: dict[str, dict[str, Strategy]] = {
                 "patience": Option(int, "validations without improvement", minimum=0),
             },
         ),
+    },
+    "logger": {  # beside the journal metrics.jsonl, which is written in any case
+        "wandb": Strategy("Weights & Biases, offline without a key", f"{_LOGGERS}:wandb_logger"),
+        "csv": Strategy("metrics.csv in the run's folder", f"{_LOGGERS}:csv_logger"),
+        "none": Strategy("the journal alone", f"{_LOGGERS}:none"),
     },
 }

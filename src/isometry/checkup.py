@@ -1,4 +1,4 @@
-"""What `isometry diagnose` does, in order: train a few steps, judge, probe the remedies, train the best, say so.
+"""What `isometry diagnose` does, in order: train a few steps, judge, probe the remedies, train the best, tell.
 
     isometry diagnose model=deep_cnn model.depth=50 init=xavier_normal norm=none activation=sigmoid
 
@@ -21,6 +21,7 @@ from torch import nn
 
 from . import build
 from .config import Config
+from .data.image_data import ImageData
 from .data.sources import ImageSet
 from .diagnostics.findings import Finding, Trial
 from .diagnostics.probe import probe
@@ -34,6 +35,7 @@ from .overrides import change
 from .reports import terminal
 from .run import expected_warnings, say
 
+Images = ImageSet | ImageData
 TRAINED = 3  # remedies that are trained; all are probed
 MIN_STEPS, MAX_STEPS = 20, 100  # of a trial: fewer than the rules want tell nothing
 _OPTIONS = ("accelerator", "precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
@@ -82,7 +84,7 @@ def _checkup_in(folder: Path, config: Config) -> Path:
     return path
 
 
-def _affordable_steps(config: Config, images: ImageSet) -> int:
+def _affordable_steps(config: Config, images: Images) -> int:
     """So many that four trials fit into the time: a probe is one step without the optimizer."""
     with isolate_rng():
         network, batch = _at_the_start(config, images)
@@ -93,7 +95,7 @@ def _affordable_steps(config: Config, images: ImageSet) -> int:
     return max(MIN_STEPS, min(MAX_STEPS, int(config.diagnose.seconds / (TRAINED + 1) / seconds)))
 
 
-def _try_remedies(config: Config, images: ImageSet, steps: int, before: Trial) -> Iterator[tuple[Trial, str]]:
+def _try_remedies(config: Config, images: Images, steps: int, before: Trial) -> Iterator[tuple[Trial, str]]:
     """(trial, verdict) of each remedy of the critical findings, first those of the first one."""
     trained = 0
     for overrides in _candidates(before.diagnosis.findings):
@@ -123,7 +125,7 @@ def _still(before: Trial, profile: Profile) -> bool:
     return bool(rules & {finding.rule for finding in diagnose(profile).findings})
 
 
-def train_trial(config: Config, images: ImageSet, steps: int, overrides: tuple[str, ...] = ()) -> Trial:
+def train_trial(config: Config, images: Images, steps: int, overrides: tuple[str, ...] = ()) -> Trial:
     """One short training; `overrides` are those that the configuration holds already, for the record."""
     data = build.datamodule(config, images)
     module = build.classifier(config, data, steps)
@@ -131,13 +133,13 @@ def train_trial(config: Config, images: ImageSet, steps: int, overrides: tuple[s
     return train_briefly(module, data, steps, {**options, "devices": 1}, overrides, config.model_dump())
 
 
-def _probe(config: Config, images: ImageSet) -> Profile:
+def _probe(config: Config, images: Images) -> Profile:
     with isolate_rng():
         network, batch = _at_the_start(config, images)
         return probe(network, batch, F.cross_entropy)
 
 
-def _at_the_start(config: Config, images: ImageSet) -> tuple[nn.Module, Any]:
+def _at_the_start(config: Config, images: Images) -> tuple[nn.Module, Any]:
     """The fresh network in train mode, and its first batch."""
     data = build.datamodule(config, images)
     network = build.classifier(config, data, 1).network.train()

@@ -1,7 +1,7 @@
 """What does not go together, in one table; all else does. Torch-free.
 
-`validation.py` refuses by it, `isometry strategies` and the README show it. Each entry is two choices, so that any two
-that are not listed can be combined, whatever else is chosen (a test builds every such pair).
+`validation.py` refuses by it, `isometry strategies` and the README show it. Each entry is two choices, so that
+any two that are not listed can be combined, whatever else is chosen (a test builds every such pair).
 """
 
 from __future__ import annotations

@@ -13,21 +13,21 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
-from .config import Config
+from .config import Config, is_import_path
 from .errors import CheckpointError, ConfigError, CriticalFinding, Interrupted, IsometryError
 from .validation import differing_identity
 
-USAGE = """\
-python train.py KEY=VALUE …                 train, test, log (the same: isometry train KEY=VALUE …)
-isometry diagnose KEY=VALUE …               what is wrong with this training, and which change cures it: tried
-isometry diagnose RUN                       what was wrong with a run, from its folder alone
-isometry evaluate ckpt_path=RUN KEY=VALUE … test accuracy of a checkpoint or run folder
-isometry report RUN                         pictures and report.html of a run, again, from its folder alone
-isometry strategies [FAMILY …]              every name there is to choose, its options, and what does not go together
-
-python train.py --cfg KEY=VALUE …           print the whole configuration, run nothing
-python train.py --help                      this page
-"""
+USAGE = {
+    "python train.py KEY=VALUE …": "train, test, log (the same: isometry train KEY=VALUE …)",
+    "isometry diagnose KEY=VALUE …": "what is wrong with this training, and which change cures it: tried",
+    "isometry diagnose RUN": "what was wrong with a run, from its folder alone",
+    "isometry evaluate ckpt_path=RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder",
+    "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
+    "isometry strategies [FAMILY …]": "every name to choose, its options, and what does not go together",
+    "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
+    "python train.py --cfg KEY=VALUE …": "print the whole configuration, run nothing",
+    "python train.py --help": "this page",
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -123,6 +123,11 @@ def evaluate(words: Sequence[str]) -> None:
     from .training.checkpoints import BEST, find_checkpoint, read_checkpoint
 
     config = change(read_checkpoint(find_checkpoint(str(place), BEST))["isometry"]["config"], others)
+    if is_import_path(config.data.name) and not any(word.startswith("data=") for word in others):
+        raise CheckpointError(
+            f"error: {place} names code from outside isometry: {config.data.name}\n"
+            f"  fix:   data={config.data.name}   if the code is yours"
+        )
     from . import evaluation
 
     evaluation.evaluate(config, str(place))
@@ -172,18 +177,29 @@ def strategies(words: Sequence[str]) -> None:
     print(page(words or tuple(FAMILIES)), flush=True)
 
 
+def new(words: Sequence[str]) -> None:
+    from pathlib import Path
+
+    from .fork import fork
+
+    if len(words) != 2:
+        raise ConfigError("error: which folder, and which name?\n  fix:   isometry new ../my_project my_name")
+    print("\n".join(fork(Path(words[0]).expanduser(), words[1])))
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "diagnose": diagnose,
     "evaluate": evaluate,
     "report": report,
     "strategies": strategies,
+    "new": new,
 }
 
 
 def help_page() -> str:
     """Usage, and every name there is to choose."""
-    lines = [USAGE]
+    lines = [*(f"{words:<44}{what}" for words, what in USAGE.items()), ""]
     for family, names in {**GROUPS, **SWITCHES}.items():
         start = f"{'data.augment' if family == 'augment' else family}="
         lines += textwrap.wrap(" ".join(names), 118, initial_indent=f"{start:<17}", subsequent_indent=" " * 17)

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from .catalog import GROUPS, SWITCHES, Option, Strategy
 
-CUSTOM = "custom"  # the tag of a switch set to an import path, `my_lab.inits:mine`
+CUSTOM = "custom"  # the tag of a switch, or of the model, set to an import path, `my_lab.inits:mine`
 
 
 class Section(BaseModel):
@@ -36,6 +36,24 @@ def one_of(*choices: str) -> AfterValidator:
     def check(value: str) -> str:
         if value not in choices:
             raise PydanticCustomError("one_of", "must be one of {choices}", {"choices": ", ".join(choices)})
+        return value
+
+    return AfterValidator(check)
+
+
+def is_import_path(name: object) -> bool:
+    """Whether a name is that of a callable of the user's, `module:name`."""
+    module, _, attribute = str(name).partition(":")
+    return bool(module) and attribute.isidentifier()
+
+
+def one_of_or_own(*choices: str) -> AfterValidator:
+    """For the name of a strategy, or an import path."""
+
+    def check(value: str) -> str:
+        if value not in choices and not is_import_path(value):
+            words = "must be one of {choices}, or a callable of yours: module:name"
+            raise PydanticCustomError("one_of", words, {"choices": ", ".join(choices)})
         return value
 
     return AfterValidator(check)
@@ -84,7 +102,7 @@ Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is
 
 # -------------------------------------------------------------------------------------- fixed sections
 class DataConfig(Section):
-    name: Annotated[str, one_of(*GROUPS["data"])]
+    name: Annotated[str, one_of_or_own(*GROUPS["data"])]
     dir: Annotated[Text, BeforeValidator(_given)]
     batch_size: Annotated[int, Field(ge=1)]
     eval_batch_size: Annotated[int, Field(ge=1)]
@@ -149,6 +167,14 @@ class EarlyStoppingConfig(Section):
     min_delta: Annotated[float, Field(ge=0)]
 
 
+class OwnModel(Section):
+    """A network of the user's; what its constructor takes, only the constructor knows."""
+
+    name: str
+    arguments: dict[str, Any] | None
+    compile: bool
+
+
 # ---------------------------------------------------------------------- sections made from the catalog
 def _field(option: Option) -> Any:
     """The pydantic type of a catalog option."""
@@ -192,6 +218,8 @@ def _group_type(family: str) -> Any:
             for key, option in strategy.options.items()
         }
         members.append(Annotated[create_pydantic_model(name, __base__=Section, name=(str, ...), **fields), Tag(name)])
+    if family == "model":
+        members.append(Annotated[OwnModel, Tag(CUSTOM)])
     return Annotated[Union[tuple(members)], _by_name(GROUPS[family])]  # noqa: UP007
 
 
@@ -202,10 +230,7 @@ def _by_name(family: Mapping[str, Strategy]) -> Discriminator:
         name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
         if not isinstance(name, str):
             return None
-        if name in family:
-            return name
-        module, _, attribute = name.partition(":")
-        return CUSTOM if module and attribute.isidentifier() else None
+        return name if name in family else CUSTOM if is_import_path(name) else None
 
     return Discriminator(tag)
 
@@ -229,7 +254,7 @@ class Config(Section):
     ckpt_path: Text | None
     init_from: Text | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    logger: Annotated[str, one_of("wandb", "csv", "none")]
+    logger: Annotated[str, one_of_or_own(*GROUPS["logger"])]
     wandb: WandbConfig
     trainer: TrainerConfig
     monitor: MonitorConfig
@@ -261,7 +286,8 @@ def known_keys() -> frozenset[str]:
 def _keys_of_config() -> Iterator[str]:
     for section, info in Config.model_fields.items():
         yield section
-        family = SWITCHES.get(section) or (GROUPS.get(section) if section != "data" else None)
+        family = SWITCHES.get(section) or (GROUPS.get(section) if section not in ("data", "logger") else None)
+        yield from ["model.arguments"] if section == "model" else []  # of one of yours
         if family:
             yield f"{section}.name"
             yield from (f"{section}.{key}" for strategy in family.values() for key in strategy.options)

@@ -54,7 +54,7 @@ def unknown_name(family: str, name: object, where: str) -> str:
     hint = f"did you mean {family}={closest[0]}? " if closest else ""
     if family == "clip" and not closest:
         hint = "trainer.gradient_clip_val=1.0 clips to a number; "
-    own = ", or a callable of yours: module:name" if family in SWITCHES else ""
+    own = ", or a callable of yours: module:name" if family in {*SWITCHES, "model", "data"} else ""
     choices = f"choices: {', '.join(names)}{own}"
     return f"error: {family} = {spell(name)} is not known\n  where: {where}\n  fix:   {hint}{choices}"
 

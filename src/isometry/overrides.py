@@ -20,12 +20,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .catalog import GROUPS, SWITCHES
-from .config import CONFIG_DIR, Config, expand_switches, known_keys
+from .config import CONFIG_DIR, Config, expand_switches, is_import_path, known_keys
 from .errors import ConfigError
 from .mistakes import unknown_key, unknown_name
 from .validation import validate
 
 COMMAND_LINE = "command line"
+OWN = ("model", "data")  # groups in which a callable of the user's can stand for a file: model=my_lab.nets:Deep
 
 
 def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
@@ -37,9 +38,12 @@ def read(words: Sequence[str], config_dir: Path = CONFIG_DIR) -> Config:
     overrides = [_parse(word) for word in words]
     _check_keys(overrides, config_dir)
     switches = [override for override in overrides if _family(override) in SWITCHES]
-    others = [str(override.input_line) for override in overrides if _family(override) not in SWITCHES]
-    raw = _compose(others, config_dir)
-    raw = expand_switches(raw)
+    own = {key: value for key, value in _given(overrides).items() if _is_own(key, value)}
+    others = [override for override in overrides if _family(override) not in SWITCHES]
+    words = [f"{key}=own" if (key := str(each.key_or_group)) in own else str(each.input_line) for each in others]
+    raw = expand_switches(_compose(words, config_dir))
+    for family, path in own.items():
+        raw[family]["name"] = path
     for override in switches:
         family, _, option = str(override.key_or_group).partition(".")
         value = override.value()
@@ -51,7 +55,7 @@ def values(words: Sequence[str]) -> dict[str, Any]:
     """The keys and values of `words`, each key checked, without composing anything."""
     overrides = [_parse(word) for word in words]
     _check_keys(overrides, CONFIG_DIR)
-    return {str(override.key_or_group): override.value() for override in overrides}
+    return _given(overrides)
 
 
 def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
@@ -67,13 +71,23 @@ def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
         if key in SWITCHES:
             OmegaConf.update(changed, key, expand_switches({key: value})[key])
         elif (CONFIG_DIR / key).is_dir():
-            OmegaConf.update(changed, key, _compose([f"{key}={value}"], CONFIG_DIR)[key], merge=False)
+            own = {"name": value} if _is_own(key, value) else {}
+            section = _compose([f"{key}={'own' if own else value}"], CONFIG_DIR)[key]
+            OmegaConf.update(changed, key, section | own, merge=False)
     for key, value in given.items():
         if "." in key or not (key in SWITCHES or (CONFIG_DIR / key).is_dir()):
             OmegaConf.update(changed, key, value)
     plain = OmegaConf.to_container(changed)
     assert isinstance(plain, dict)
     return validate({str(key): value for key, value in plain.items()}, dict.fromkeys(given, COMMAND_LINE))
+
+
+def _given(overrides: Sequence[Override]) -> dict[str, Any]:
+    return {str(override.key_or_group): override.value() for override in overrides}
+
+
+def _is_own(key: str, value: Any) -> bool:
+    return key in OWN and is_import_path(value)
 
 
 def _family(override: Override) -> str:
@@ -126,7 +140,7 @@ def _check_keys(overrides: Sequence[Override], config_dir: Path) -> None:
 
 def _check_group(group: str, name: Any, config_dir: Path) -> list[str]:
     names = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-    if name in names or (name is None and group in ("experiment", "fault", "debug")):
+    if name in names or _is_own(group, name) or (name is None and group in ("experiment", "fault", "debug")):
         return []
     if group in GROUPS:
         return [unknown_name(group, name, COMMAND_LINE)]
@@ -140,6 +154,7 @@ def _who_has(key: str) -> str:
     """The names of a group that have a key: `model=resnet has it`."""
     family, _, option = key.partition(".")
     names = [f"{family}={name}" for name, strategy in GROUPS.get(family, {}).items() if option in strategy.options]
+    names += ["model=module:name"] if key == "model.arguments" else []
     return f"{' or '.join(names)} has it" if names else "python train.py --cfg lists the keys there are"
 
 

@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from . import build
 from .config import Config
-from .data.datamodule import ImageDataModule
+from .data.image_data import ImageData
 from .diagnostics.monitor import GradientMonitor
 from .errors import CheckpointError, IsometryError, NumericalError, ResourceError
 from .folder import enter_folder, is_first_process, leave_folder
@@ -33,7 +33,7 @@ from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerp
 from .training.classifier import Classifier
 from .training.guard import Guard, guarded
 from .training.journal import Journal
-from .training.loggers import csv_logger, finish_wandb, log_results, wandb_logger
+from .training.loggers import finish_wandb, log_results, wandb_logger
 from .training.progress import TrainingProgress
 
 # Lightning announces devices and tips at this level; our own lines say what was chosen and why.
@@ -76,8 +76,8 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
     for note in images.notes:
         say("data", note)
     data = build.datamodule(config, images)
-    say("data", _describe_data(config, data))
-    steps = build.total_steps(config, len(data.batch_sizes))
+    say("data", f"{config.data.name}: {data.describe()}")
+    steps = build.total_steps(config, data.num_batches)
     ckpt_path = _checkpoint_to_continue(config, steps)
     module = build.classifier(config, data, steps)
     size = sum(parameter.numel() for parameter in module.parameters())
@@ -121,7 +121,7 @@ def _fit_and_test(
     folder: Path,
     config: Config,
     module: Classifier,
-    data: ImageDataModule,
+    data: ImageData,
     steps: int,
     loggers: Sequence[Logger],
     monitor: GradientMonitor,
@@ -170,12 +170,12 @@ def _checkpoint_to_continue(config: Config, steps: int) -> Path | None:
     if done >= steps:
         raise CheckpointError(
             f"error: {path} has done {done:,} steps of {steps:,}: nothing is left to train\n"
-            f"  fix:   trainer.max_epochs={config.trainer.max_epochs * 2}   or   isometry evaluate ckpt_path=…"
+            f"  fix:   trainer.max_epochs={2 * config.trainer.max_epochs}   or   isometry evaluate ckpt_path=…"
         )
     return path
 
 
-def _best_checkpoint(trainer: Trainer, module: Classifier, data: ImageDataModule, folder: Path) -> Path:
+def _best_checkpoint(trainer: Trainer, module: Classifier, data: ImageData, folder: Path) -> Path:
     """The checkpoint with the lowest val/loss; a training too short for a validation is validated at its end."""
     if "val/loss" not in trainer.callback_metrics:
         say("validate", "the training ended before its first validation; its last weights are validated and kept")
@@ -219,23 +219,15 @@ def expected_warnings() -> Iterator[None]:
 def _make_loggers(config: Config, folder: Path) -> list[Logger]:
     """The journal, which is always written, and the logger that was asked for."""
     loggers: list[Logger] = [Journal(folder / "metrics.jsonl")]
-    if config.logger == "csv":
-        loggers.append(csv_logger(folder))
-    if config.logger == "wandb" and is_first_process():
+    if config.logger != "wandb":
+        own = build.logger(config, folder)
+        loggers += [own] if own else []
+    elif is_first_process():
         options = config.wandb.model_dump()
         made, line = wandb_logger(folder, name=folder.name, config=config.model_dump(), **options)
         say("logging", line)
         loggers += [made] if made else []
     return loggers
-
-
-def _describe_data(config: Config, data: ImageDataModule) -> str:
-    left_out = len(data.train_indices) - sum(data.batch_sizes)
-    last = f"the last {left_out} of each epoch's order left out" if left_out else f"the last of {data.batch_sizes[-1]}"
-    counts = (len(data.train_indices), len(data.val_indices), len(data.image_set.test_labels))
-    sizes = "{:,} train, {:,} val, {:,} test".format(*counts)
-    shape = "×".join(map(str, data.image_shape))
-    return f"{config.data.name}: {sizes} images {shape}; batches of {data.batch_size}, {last}"
 
 
 def _flow(monitor: GradientMonitor) -> str:
@@ -244,15 +236,15 @@ def _flow(monitor: GradientMonitor) -> str:
     return terminal.flow_line(profiles[-1]) if profiles else ""
 
 
-def _draw(folder: Path, module: Classifier, data: ImageDataModule, confusion: Any) -> None:
+def _draw(folder: Path, module: Classifier, data: ImageData, confusion: Any) -> None:
     """What only the network can tell. A picture that cannot be drawn is reported and costs nothing else."""
-    count = len(data.image_set.test_labels)
-    shown = torch.linspace(0, count - 1, min(count, 24)).long()  # over all classes, also when these come in order
-    images, labels = data.image_set.test_images[shown], data.image_set.test_labels[shown].tolist()
+    shown = data.examples(24)
     try:
         plots.confusion_matrix(confusion, module.class_names, folder / "confusion_matrix.png")
-        probabilities = module.predict(images).numpy()
-        plots.sample_predictions(images.numpy(), labels, probabilities, module.class_names, folder / "predictions.png")
+        if shown:
+            (images, labels), path = shown, folder / "predictions.png"
+            probabilities = module.predict(images).numpy()
+            plots.sample_predictions(images.numpy(), labels.tolist(), probabilities, module.class_names, path)
     except Exception as error:  # a class name can hold what matplotlib takes for mathematics
         say("pictures", f"not all could be drawn: {error}")
 

@@ -120,7 +120,7 @@ def _contradictions(config: Config) -> Iterator[Contradiction]:
 def _group_norm_divides(config: Config) -> Iterator[Contradiction]:
     """Widths of later stages are multiples of the first, so dividing the first is enough."""
     key = "hidden_size" if config.model.name == "lstm" else "width"
-    width, groups = getattr(config.model, key), config.norm.groups
+    width, groups = getattr(config.model, key, 0), config.norm.groups  # a network of the user's may have no such key
     if width % groups:
         divisor = max(n for n in range(1, groups) if width % n == 0)
         yield (

@@ -1,22 +1,20 @@
-"""The LightningDataModule over images in memory. A fork with big data writes an ordinary one with DataLoaders instead:
-`Classifier`, the callbacks and the loggers take any batches of (images, labels) (a test trains from DataLoaders).
-"""
+"""The LightningDataModule over images in memory; one with `DataLoader`s is what a fork with big data writes instead."""
 
 from __future__ import annotations
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from ..errors import DataError
 from ..randomness import permutation
 from .augmentation import Augmentation
+from .image_data import ImageData
 from .loader import ImageLoader, batch_sizes
 from .sources import ImageSet
 from .splits import stratified_split
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(ImageData):
     """Train, validation and test loaders over one `ImageSet`.
 
     Args:
@@ -67,21 +65,32 @@ class ImageDataModule(LightningDataModule):
                 f"  fix:   data.batch_size={max(len(self.train_indices) // 2, 1)}   or   data.drop_last=false"
             )
         self.mean, self.std = channel_statistics(image_set.train_images[self.train_indices])
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = self.image_set.train_images.shape[1:]
-        return channels, height, width
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.image_set.class_names
+        channels, height, width = image_set.train_images.shape[1:]
+        self.image_shape = (channels, height, width)
+        self.class_names = image_set.class_names
 
     @property
     def batch_sizes(self) -> list[int]:
         """Images of each training batch of an epoch, as one process is served them."""
         return batch_sizes(len(self.train_indices), self.batch_size, self.drop_last)
+
+    @property
+    def num_batches(self) -> int:
+        return len(self.batch_sizes)
+
+    def describe(self) -> str:
+        sizes = self.batch_sizes
+        left_out = len(self.train_indices) - sum(sizes)
+        last = f"the last {left_out} of each epoch's order left out" if left_out else f"the last of {sizes[-1]}"
+        counts = (len(self.train_indices), len(self.val_indices), len(self.image_set.test_labels))
+        counted = "{:,} train, {:,} val, {:,} test".format(*counts)
+        shape = "×".join(map(str, self.image_shape))
+        return f"{counted} images {shape}; batches of {self.batch_size}, {last}"
+
+    def examples(self, count: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.image_set.test_images, self.image_set.test_labels
+        shown = torch.linspace(0, len(labels) - 1, min(len(labels), count)).long()  # over all classes, also when these
+        return images[shown], labels[shown]  # come in order
 
     def train_dataloader(self) -> ImageLoader:
         images, labels = self._select(self.train_indices)

@@ -1,4 +1,5 @@
-"""Where images come from. Every source is called as `source(request) -> ImageSet` and keeps the official test split.
+"""Where images come from. Every source is called as `source(request) -> ImageSet` and keeps the official test split;
+what does not fit into memory is an `ImageData` with loaders of its own instead (`image_data.py`).
 
 Files are looked for where torchvision puts them, so an existing download is found; what is missing is downloaded once.
 """
@@ -39,13 +40,19 @@ class Request:
         folder: `data.dir`.
         deadline: Seconds for all downloads together.
         image_size: `image_folder`: resize to this many pixels square.
-        split_seed: `image_folder`: for cutting a missing test set from train.
+        split_seed: For cutting what is missing from train: `image_folder`'s test set.
+        seed, batch_size, eval_batch_size, val_fraction, drop_last: As configured, for a source with loaders of its own.
     """
 
     folder: Path
     deadline: float = 600.0
     image_size: int | None = None
     split_seed: int = 0
+    seed: int = 1
+    batch_size: int = 64
+    eval_batch_size: int = 500
+    val_fraction: float = 0.1
+    drop_last: bool = True
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ INIT_TIMEOUT = 30  # seconds a server may take to answer before the run goes off
 FINISH_TIMEOUT = 60  # seconds the last upload may take
 
 
+def none(folder: Path) -> None:
+    """The journal alone."""
+
+
 def csv_logger(folder: Path) -> CSVLogger:
     """`metrics.csv` in the run's folder."""
     return CSVLogger(folder, name="", version="csv")

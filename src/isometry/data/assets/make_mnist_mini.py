@@ -1,4 +1,4 @@
-"""Rebuilds mnist_mini.idx.xz from MNIST's four IDX files: `python -m isometry.data.assets.make_mnist_mini FOLDER`.
+"""Rebuilds mnist_mini.idx.xz from MNIST's four files: `python -m isometry.data.assets.make_mnist_mini FOLDER`.
 
 The first 10,000 training and 2,000 test images with their labels, as four IDX arrays one after another, xz-packed.
 """
