@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import random
 import signal
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import POINTS
-from harness import BATCHES, COMMON, NETWORKS, Fault, killed_and_resumed, outcome, run, said, start
+from harness import BATCHES, COMMON, NETWORKS, Fault, killed_and_resumed, outcome, run, said
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from reliability import soak
 
 QUICK_BATCHES = (0, 1, 7, 8, 9, BATCHES - 1)  # around both ends of an epoch, in a window of two batches and between two
 SOAK_KILLS = 50
@@ -94,29 +98,9 @@ def test_without_one_of_its_parts_a_resumed_run_is_another(spoiled: str, tmp_pat
 
 
 # ------------------------------------------------------------------------------------------- at random
-def soak(folder: Path, network: str, kills: int, seed: int) -> int:
-    """Kill after random times until `kills` have hit a run that was under way; the processes that it took."""
-    rng, processes, hits = random.Random(seed), 0, 0
-    command = [*words(network), "run_name=r", "resume=auto"]
-    while hits < kills:
-        process = start(folder, command)
-        time.sleep(rng.uniform(0.0, 1.5))
-        process.kill()
-        process.join()
-        processes += 1
-        hits += process.exitcode == -signal.SIGKILL
-        if process.exitcode == 0:
-            break
-    assert run(folder, command) == 0, said(folder)
-    return hits
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_soak_of_random_kills(network: str, tmp_path: Path, never_stopped: Any) -> None:
-    hits, runs = 0, 0
-    while hits < SOAK_KILLS:
-        folder = tmp_path / str(runs)
-        hits += soak(folder, network, SOAK_KILLS - hits, seed=runs)
-        assert outcome(folder) == never_stopped(network)
-        runs += 1
+def test_a_soak_of_random_kills(network: str, tmp_path: Path) -> None:
+    counts = soak(network, SOAK_KILLS, tmp_path, random.Random(1))
+    assert counts["kills"] == SOAK_KILLS
+    assert counts["lost"] == 0
