@@ -2,17 +2,18 @@
 
     python benchmarks/reliability.py [--kills 1000]
 
-Writes `benchmarks/reliability.md`. The runs are those of `tests/reliability` (three networks with everything on that has
-a state of its own); one is killed after a time between nothing and 1.5 s, continued by the same command, killed again …
-until it gets to its end, and then compared: state digest, journal and gradient history line by line, test accuracy.
+Writes `benchmarks/reliability.md`. The runs are those of `tests/reliability` (three networks with everything on that
+has a state of its own); one is killed after a time between nothing and 1.5 s, continued by the same command, killed
+again … until it gets to its end, and then compared: state digest, journal and gradient history, test accuracy.
 
-The cost is the share of a training's time that goes into saving, and into the hook that derives each batch's seed, in one
-run of each default experiment on the bundled digits, cut after `COST_STEPS` steps.
+The cost is the share of a training's time, from its first batch to its last save, that goes into saving and into the
+hook that derives each batch's seed, in one run of each network at its defaults on the bundled digits.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import platform
 import random
 import signal
@@ -57,7 +58,7 @@ def soak(network: str, kills: int, folder: Path, rng: random.Random) -> Counter[
     return counts
 
 
-def cost(words: list[str]) -> dict[str, float]:
+def cost(word: str) -> dict[str, float]:
     """Milliseconds of a save and of the hook before a batch, and the share of the training's time of all of it."""
     from isometry import run as product
     from isometry.overrides import read
@@ -65,35 +66,35 @@ def cost(words: list[str]) -> dict[str, float]:
 
     saves, hooks = _timed(Checkpoints, "save"), _timed(Checkpoints, "on_train_batch_start")
     with tempfile.TemporaryDirectory() as folder:
-        limits = [
-            f"trainer.max_steps={COST_STEPS}",
-            "trainer.limit_test_batches=1",
-            "logger=none",
-            f"runs_dir={folder}",
-        ]
-        began = time.perf_counter()
-        product.train(read([*words, *limits]))
-        seconds = time.perf_counter() - began
-    ends = saves[-1:]  # the last is made after the last batch
-    batch = statistics.median(hooks)
-    return {"save": 1000 * statistics.median(saves), "hook": 1000 * batch, "share": (sum(hooks) + sum(ends)) / seconds}
+        limits = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_test_batches=1", "logger=none"]
+        product.train(read([word, *limits, f"runs_dir={folder}"]))
+    spent = [end - begin for begin, end in [*hooks, saves[-1]]]  # the last save is made after the last batch
+    return {
+        "save": 1000 * statistics.median(end - begin for begin, end in saves),
+        "hook": 1000 * statistics.median(spent),
+        "share": sum(spent) / (saves[-1][1] - hooks[0][0]),
+    }
 
 
-def _timed(owner: Any, name: str) -> list[float]:
-    """Seconds of each call from now on."""
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
+    """Its result, from a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def _timed(owner: Any, name: str) -> list[tuple[float, float]]:
+    """When each call from now on begins and ends, in seconds."""
     real: Callable[..., Any] = getattr(owner, name)
-    real = getattr(real, "untimed", real)
-    seconds: list[float] = []
+    calls: list[tuple[float, float]] = []
 
     def timed(*args: Any) -> Any:
         began = time.perf_counter()
         result = real(*args)
-        seconds.append(time.perf_counter() - began)
+        calls.append((began, time.perf_counter()))
         return result
 
-    timed.untimed = real  # type: ignore[attr-defined]
     setattr(owner, name, timed)
-    return seconds
+    return calls
 
 
 def page(rows: dict[str, Counter[str]], costs: dict[str, dict[str, float]]) -> str:
@@ -108,14 +109,13 @@ def page(rows: dict[str, Counter[str]], costs: dict[str, dict[str, float]]) -> s
         "| network | kills | processes | runs that got to their end | of these with other bits or lost lines |",
         "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {name} | {c['kills']:,} | {c['processes']:,} | {c['runs']:,} | {c['lost']} |" for name, c in rows.items()
-    ]
+    for name, c in rows.items():
+        lines.append(f"| {name} | {c['kills']:,} | {c['processes']:,} | {c['runs']:,} | {c['lost']} |")
     lines += [
         "",
         "What it costs, with a save every 200 steps:",
         "",
-        "| run | a save | before each batch | of its time |",
+        "| run | a save | before a batch | of its time |",
     ]
     lines += ["|---|---|---|---|"]
     for name, each in costs.items():
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000, help="over all networks")
     parser.add_argument("--seed", type=int, default=1, help="of the times")
     options = parser.parse_args()
-    costs = {name: cost([f"model={name}"]) for name in NETWORKS}
+    costs = {name: _alone(cost, f"model={name}") for name in NETWORKS}
     rng, rows = random.Random(options.seed), {}
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
