@@ -373,8 +373,8 @@ def test_evaluate_asks_for_a_checkpoint(cli: Cli) -> None:
     assert cli("evaluate")[0] == 2
     code, _, err = cli("evaluate", "nowhere")
     assert (code, "neither a file" in err) == (4, True)
-    code, _, err = cli("evaluate", "ckpt_pth=x")
-    assert (code, "did you mean ckpt_path" in err) == (2, True)
+    code, _, err = cli("evaluate", "data.dir=x")
+    assert (code, "which checkpoint" in err) == (2, True)
 
 
 def test_an_unexpected_error_leaves_its_traceback_in_the_run(
