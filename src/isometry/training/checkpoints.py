@@ -204,4 +204,5 @@ def _place(loops: dict[str, Any], epoch: int, batch: int) -> None:
     validation = loops["epoch_loop.val_loop.batch_progress"]
     for counts in (validation["total"], validation["current"]):
         counts.update(dict.fromkeys(counts, 0))
-    loops["state_dict"]["combined_loader"] = [{"next_batch": batch}]
+    if "combined_loader" in loops["state_dict"]:  # a DataLoader has no place to go on from: it begins a new pass
+        loops["state_dict"]["combined_loader"] = [{"next_batch": batch}]
