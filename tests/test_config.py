@@ -85,7 +85,6 @@ WRONG: list[tuple[str, list[str]]] = [
     ("wandb.mode=of", ["auto, online, offline, disabled"]),
     ("wandb.tags=x", ["must be a list"]),
     ("run_name=../x", ["must be a folder name below runs_dir"]),
-    ("ckpt_path=a init_from=b", ["give one of them"]),
     ("init=kaiming_normal", ["did you mean init=he_normal?"]),
     ("activation=swish", ["did you mean activation=silu?"]),
     ("clip=1.0", ["trainer.gradient_clip_val=1.0 clips to a number"]),

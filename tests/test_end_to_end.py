@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 import isometry
 from isometry.diagnostics.history import read_history
 from isometry.jsonl import read_lines
-from isometry.training.checkpoints import BEST, find_checkpoint
+from isometry.training.checkpoint_files import BEST, find_checkpoint
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -107,12 +107,12 @@ def test_evaluate_gives_the_same_accuracy_from_the_file_alone(
     shutil.rmtree(tmp_path / "runs")
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr("isometry.overrides.CONFIG_DIR", tmp_path / "no-configs")
-    code, out, err = cli("evaluate", "ckpt_path=copied.ckpt")
+    code, out, err = cli("evaluate", "copied.ckpt")
     assert (code, err) == (0, "")
     stored = json.loads((elsewhere / "evaluation.json").read_text())
     assert (stored["test/acc"], stored["test/loss"]) == (result["test/acc"], result["test/loss"])
     assert f"test accuracy {result['test/acc']:.2%}" in out
-    cli("evaluate", "ckpt_path=copied.ckpt", "trainer.limit_test_batches=1.0")  # all 2,000 images, not one batch
+    cli("evaluate", "copied.ckpt", "trainer.limit_test_batches=1.0")  # all 2,000 images, not one batch
     assert json.loads((elsewhere / "evaluation.json").read_text())["test/loss"] != result["test/loss"]
 
 
@@ -149,7 +149,7 @@ def test_a_continued_run_ends_with_the_same_weights_as_one_that_never_stopped(cl
     cli("train", *steady, "run_name=whole", "trainer.max_epochs=3")
     cli("train", *steady, "run_name=half", "trainer.max_epochs=1")
     half = latest_digest(tmp_path / "runs/half")
-    code, _, err = cli("train", *steady, "trainer.max_epochs=3", "ckpt_path=runs/half")
+    code, _, err = cli("train", *steady, "trainer.max_epochs=3", "resume=half")
     assert (code, err) == (0, "")
     assert latest_digest(tmp_path / "runs/half") == latest_digest(tmp_path / "runs/whole")
     assert half != latest_digest(tmp_path / "runs/whole")  # the control
@@ -160,26 +160,27 @@ def test_a_continued_run_ends_with_the_same_weights_as_one_that_never_stopped(cl
 def test_a_continued_run_takes_its_own_configuration_and_refuses_another_training(cli: Cli, tmp_path: Path) -> None:
     own = ["seed=2", "data.split_seed=5", "init=orthogonal", "scheduler=constant"]
     cli("train", *QUIET, *own, "run_name=r", "trainer.max_epochs=1")
-    code, _, err = cli("train", "ckpt_path=runs/r", "debug=fast")
+    code, _, err = cli("train", "resume=r", "debug=fast")
     assert code == 2
     assert "debug=fast changes a whole run" in err
-    code, _, err = cli("train", "ckpt_path=runs/r", "seed=3", "model.depth=9")
+    code, _, err = cli("train", "resume=r", "seed=3", "model.depth=9")
     assert code == 4
     assert "seed: 2 there, 3 here" in err
     assert "model.depth: 4 there, 9 here" in err
-    assert cli("train", "ckpt_path=runs/r", "trainer.max_epochs=2")[0] == 0
+    assert cli("train", "resume=r", "trainer.max_epochs=2")[0] == 0
     config = OmegaConf.load(tmp_path / "runs/r/config.yaml")
     assert (config.seed, config.data.split_seed, config.init.name, config.model.depth) == (2, 5, "orthogonal", 4)
-    code, _, err = cli("train", "ckpt_path=runs/r")
-    assert code == 4
-    assert "nothing is left to train" in err
+    code, out, err = cli("train", "resume=r")
+    assert (code, err) == (0, "")
+    assert "finished" in out
+    assert "after 18 of 18 steps" in out
 
 
 def test_a_run_that_was_stopped_in_mid_epoch_serves_the_rest_of_that_epoch(cli: Cli, tmp_path: Path) -> None:
     steady = [*QUIET, "scheduler=constant", "trainer.val_check_interval=0.34"]
     cli("train", *steady, "run_name=whole", "trainer.max_epochs=2")
     cli("train", *steady, "run_name=half", "trainer.max_epochs=2", "trainer.max_steps=12")  # 9 steps an epoch
-    cli("train", "ckpt_path=runs/half", "trainer.max_steps=null")
+    cli("train", "resume=half", "trainer.max_steps=null")
     assert latest_digest(tmp_path / "runs/half") == latest_digest(tmp_path / "runs/whole")
 
 
@@ -246,10 +247,10 @@ def test_fine_tuning_to_other_classes_keeps_the_trunk_and_starts_a_fresh_head(cl
 
 def test_evaluate_takes_other_data_with_the_same_classes(cli: Cli, tmp_path: Path) -> None:
     cli("train", *QUIET, "run_name=r")
-    code, out, err = cli("evaluate", "ckpt_path=runs/r", "data=mnist_mini", "threads=1", "trainer=cpu")
+    code, out, err = cli("evaluate", "runs/r", "data=mnist_mini", "threads=1", "trainer=cpu")
     assert (code, err) == (0, "")
     assert "on mnist_mini" in out
-    code, _, err = cli("evaluate", "ckpt_path=runs/r", "seed=2", "norm=group")
+    code, _, err = cli("evaluate", "runs/r", "seed=2", "norm=group")
     assert (code, "seed=2, norm=group has no place here" in err) == (2, True)
 
 
@@ -339,7 +340,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(cli: Cli, tmp_path: Path)
         (["data.batch_size=299", "data.drop_last=true"], 3, "do not fill one batch of 299"),
         (["data.batch_size=269", "data.drop_last=false", "trainer.limit_test_batches=1"], 2, "holds a single image"),
         (["data=image_folder", "data.dir=nowhere"], 3, "nowhere/train is not a folder"),
-        (["ckpt_path=nowhere"], 4, "neither a file nor a run's folder"),
+        (["resume=nowhere"], 4, "no run's folder"),
         (["init_from=nowhere.ckpt"], 4, "neither a file nor a run's folder"),
         (["runs_dir=afile"], 6, "cannot write into afile"),
         (["norm=none", "optimizer.lr=1e18", "scheduler=constant"], 5, "the training ended with val/loss = nan"),
@@ -370,10 +371,10 @@ def test_data_that_cannot_be_reached_exits_3_and_names_the_way_out(cli: Cli, mon
 
 def test_evaluate_asks_for_a_checkpoint(cli: Cli) -> None:
     assert cli("evaluate")[0] == 2
-    code, _, err = cli("evaluate", "ckpt_path=nowhere")
+    code, _, err = cli("evaluate", "nowhere")
     assert (code, "neither a file" in err) == (4, True)
-    code, _, err = cli("evaluate", "ckpt_pth=x")
-    assert (code, "did you mean ckpt_path" in err) == (2, True)
+    code, _, err = cli("evaluate", "data.dir=x")
+    assert (code, "which checkpoint" in err) == (2, True)
 
 
 def test_an_unexpected_error_leaves_its_traceback_in_the_run(
@@ -413,7 +414,7 @@ def test_a_signal_has_its_exit_code_and_the_message_says_how_to_go_on(
     _, err = process.communicate(timeout=120)  # on a loaded machine W&B takes its time to finish
     assert process.returncode == code, err
     assert f"{word} at step" in err
-    assert "python train.py ckpt_path=runs/r" in err
+    assert "python train.py resume=runs/r" in err
     assert "Traceback" not in err
     find_checkpoint(tmp_path / "runs/r", "latest")
 

@@ -103,9 +103,9 @@ def test_a_network_data_and_a_logger_of_ones_own_are_used(cli: Cli) -> None:
 
 def test_evaluate_imports_data_of_ones_own_only_when_it_is_named_again(cli: Cli) -> None:
     assert cli("train", "data=mine:images", "model=mlp", "logger=none", *QUICK)[0] == 0
-    code, _, err = cli("evaluate", "ckpt_path=runs/r")
+    code, _, err = cli("evaluate", "runs/r")
     assert (code, "fix:   data=mine:images   if the code is yours" in err) == (4, True)
-    code, out, _ = cli("evaluate", "ckpt_path=runs/r", "data=mine:images")
+    code, out, _ = cli("evaluate", "runs/r", "data=mine:images")
     assert (code, "on mine:images" in out) == (0, True)
 
 

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from isometry.diagnostics.layers import ACTIVATIONS, plain_path, weight_layers
-from isometry.jsonl import open_to_append, to_line
+from isometry.jsonl import Appender, to_line
 
 FILE = "published.jsonl"  # in the folder of a trace
 RANGES = {"tanh": (-9.4999, 9.4999), "sigmoid": (-23.0, 16.99999)}  # SageMaker Debugger, SaturatedActivation
@@ -151,8 +151,9 @@ class PublishedStatistics(Callback):
             return
         for name, pairs in self._before.items():
             self._line["weights"][name] |= _of_update(pairs)
-        with open_to_append(self.path) as file:
-            print(to_line(self._line), file=file)
+        lines = Appender(self.path)
+        lines.append(to_line(self._line))
+        lines.close()
         self._line, self._before = None, {}
 
 

@@ -31,10 +31,9 @@ from .layers.assignment import InitRecord, initialize_parameters
 from .layers.initializers import Initializer
 from .layers.normalization import Norm
 from .layers.parametrizations import Parametrization, parametrize_weights
-from .training.checkpoints import (
+from .training.checkpoint_files import (
     BEST,
     DurableCheckpointIO,
-    checkpoint_callbacks,
     find_checkpoint,
     fingerprint,
     read_checkpoint,
@@ -301,7 +300,7 @@ def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: 
     if options["profiler"]:
         profilers = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
         options["profiler"] = profilers[options["profiler"]](folder, "profile")
-    extra: list[Callback] = [*callbacks, *checkpoint_callbacks(folder / "checkpoints")]
+    extra = [*callbacks]
     stopping = config.early_stopping
     if stopping.patience is not None:
         extra.append(EarlyStopping("val/loss", patience=stopping.patience, min_delta=stopping.min_delta))
@@ -311,6 +310,7 @@ def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: 
         logger=list(loggers),
         callbacks=extra,
         plugins=[DurableCheckpointIO()],
+        enable_checkpointing=False,  # training.checkpoints does
         enable_progress_bar=False,  # training.progress has its own
         num_sanity_val_steps=0,  # build.check_forward and the first validation do
     )

@@ -13,15 +13,14 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from .catalog import GROUPS, SWITCHES
-from .config import Config, is_import_path
+from .config import is_import_path
 from .errors import CheckpointError, ConfigError, CriticalFinding, Interrupted, IsometryError
-from .validation import differing_identity
 
 USAGE = {
     "python train.py KEY=VALUE …": "train, test, log (the same: isometry train KEY=VALUE …)",
     "isometry diagnose KEY=VALUE …": "what is wrong with this training, and which change cures it: tried",
     "isometry diagnose RUN": "what was wrong with a run, from its folder alone",
-    "isometry evaluate ckpt_path=RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder",
+    "isometry evaluate RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder",
     "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
     "isometry strategies [FAMILY …]": "every name to choose, its options, and what does not go together",
     "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
@@ -63,10 +62,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def train(words: Sequence[str]) -> None:
     from .overrides import read
+    from .resume import resumed
 
     only_print = "--cfg" in words
     words = [word for word in words if word != "--cfg"]
-    config = _continued(words) or read(words)
+    config = resumed(words) or read(words)
     if only_print:
         from omegaconf import OmegaConf
 
@@ -81,48 +81,21 @@ def train(words: Sequence[str]) -> None:
         raise CriticalFinding(f"error: {summary['verdict']}, and diagnose.strict is set")
 
 
-def _continued(words: Sequence[str]) -> Config | None:
-    """With `ckpt_path=`, the checkpoint's own configuration with the words on top: what was trained goes on."""
-    if not any(word.startswith("ckpt_path=") for word in words):
-        return None
-    from .overrides import change, values
-
-    given = values(words)
-    place = given["ckpt_path"]
-    if not place or given.get("init_from"):
-        return None
-    from .training.checkpoints import LATEST, find_checkpoint, read_checkpoint
-
-    path = find_checkpoint(str(place), LATEST)
-    stored = read_checkpoint(path)["isometry"]["config"]
-    fresh = {"run_name": None, "ckpt_path": None, "init_from": None}
-    config = change(stored | fresh, words)
-    refused = differing_identity(stored, config.model_dump())
-    if refused:
-        lines = "\n".join(f"  {key}: {old} there, {new} here" for key, old, new in refused)
-        raise CheckpointError(
-            f"error: {path} is another training\n{lines}\n"
-            "  fix:   leave these words out, or start a new run from its weights with init_from="
-        )
-    return config
-
-
 def evaluate(words: Sequence[str]) -> None:
-    from .overrides import change, values
+    from .overrides import change
 
-    place = values(words).get("ckpt_path")
-    if not place:
-        raise ConfigError("error: which checkpoint?\n  fix:   isometry evaluate ckpt_path=RUN_FOLDER_OR_FILE")
-    others = [word for word in words if not word.startswith("ckpt_path=")]
+    if not words or ("=" in words[0] and not os.path.exists(words[0])):
+        raise ConfigError("error: which checkpoint?\n  fix:   isometry evaluate RUN_FOLDER_OR_FILE")
+    place, others = words[0], words[1:]
     foreign = [word for word in others if not word.startswith(("data=", "data.", "trainer", "threads="))]
     if foreign:
         raise ConfigError(
             f"error: evaluate takes the network from the checkpoint: {', '.join(foreign)} has no place here\n"
             "  fix:   keys of data, trainer and threads, e.g. data.dir=PATH trainer=cpu"
         )
-    from .training.checkpoints import BEST, find_checkpoint, read_checkpoint
+    from .training.checkpoint_files import BEST, find_checkpoint, read_checkpoint
 
-    config = change(read_checkpoint(find_checkpoint(str(place), BEST))["isometry"]["config"], others)
+    config = change(read_checkpoint(find_checkpoint(place, BEST))["isometry"]["config"], others)
     if is_import_path(config.data.name) and not any(word.startswith("data=") for word in others):
         raise CheckpointError(
             f"error: {place} names code from outside isometry: {config.data.name}\n"
@@ -130,7 +103,7 @@ def evaluate(words: Sequence[str]) -> None:
         )
     from . import evaluation
 
-    evaluation.evaluate(config, str(place))
+    evaluation.evaluate(config, place)
 
 
 def diagnose(words: Sequence[str]) -> None:

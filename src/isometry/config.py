@@ -140,6 +140,10 @@ class TrainerConfig(Section):
     enable_model_summary: bool
 
 
+class CheckpointConfig(Section):
+    every_n_steps: Annotated[int, Field(ge=1)]
+
+
 class WandbConfig(Section):
     project: Text
     entity: Text | None
@@ -251,12 +255,13 @@ class Config(Section):
     init_seed: Seed | None
     run_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None
     runs_dir: Text
-    ckpt_path: Text | None
+    resume: Text | None
     init_from: Text | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     logger: Annotated[str, one_of_or_own(*GROUPS["logger"])]
     wandb: WandbConfig
     trainer: TrainerConfig
+    checkpoint: CheckpointConfig
     monitor: MonitorConfig
     diagnose: DiagnoseConfig
     early_stopping: EarlyStoppingConfig

@@ -13,8 +13,8 @@ from .config import Config
 from .errors import CheckpointError, ResourceError
 from .machine import check_machine
 from .run import expected_warnings, say
-from .training.checkpoints import BEST, find_checkpoint
-from .training.guard import guarded
+from .training.checkpoint_files import BEST, find_checkpoint
+from .training.signals import Signals
 
 
 def evaluate(config: Config, place: str) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def evaluate(config: Config, place: str) -> dict[str, Any]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with expected_warnings():
-        tested = guarded(trainer, path.parent, lambda: trainer.test(module, datamodule=data, verbose=False)[0])
+    with expected_warnings(), Signals(f"isometry evaluate {place}"):
+        tested = trainer.test(module, datamodule=data, verbose=False)[0]
     say("result", f"test accuracy {tested['test/acc']:.2%} on {config.data.name}")
     target = (path.parent.parent if path.parent.name == "checkpoints" else path.parent) / "evaluation.json"
     try:

@@ -1,11 +1,14 @@
-"""A run's folder: new or its own continuation, the same in every process, never written over."""
+"""A run's folder: new or its own continuation, the same in every process, never written over, owned by one run."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -14,6 +17,8 @@ from .errors import CheckpointError, ConfigError, ResourceError
 
 # Tells the processes that Lightning starts for strategy=ddp where the first one writes.
 _VARIABLE = "ISOMETRY_RUN_FOLDER"
+_LOCK = ".lock"
+_locks: dict[Path, TextIO] = {}  # held by this process; the system lets go of them however it ends
 
 
 def is_first_process() -> bool:
@@ -25,7 +30,7 @@ def enter_folder(config: Config) -> Path:
     """The run's folder, the same in every process; only the first one makes and checks it.
 
     Raises:
-        CheckpointError: The folder holds a run.
+        CheckpointError: The folder holds a run, or another process is at work in it.
         ConfigError: Several processes were started without a `run_name`.
         ResourceError: The folder cannot be written.
     """
@@ -45,17 +50,18 @@ def leave_folder(folder: Path) -> None:
     """Forget the folder, so that the next run of this process gets its own; a run that wrote nothing leaves none."""
     os.environ.pop(_VARIABLE, None)
     if is_first_process():
+        if folder in _locks:
+            (folder / _LOCK).unlink(missing_ok=True)
+            _locks.pop(folder).close()
         with suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
 def _place(config: Config) -> Path:
-    """`run_name`, else the folder that is continued, else time and a readable slug."""
+    """`run_name`, else time and a readable slug."""
     runs_dir = Path(config.runs_dir).expanduser()
     if config.run_name:
         return runs_dir / config.run_name
-    if config.ckpt_path and Path(config.ckpt_path).expanduser().is_dir():
-        return Path(config.ckpt_path).expanduser()
     slug = "-".join((config.model.name, config.init.name, config.norm.name, config.data.name, f"s{config.seed}"))
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{slug.replace(':', '.').replace('/', '.')}"
     folder, number = runs_dir / name, 1
@@ -66,18 +72,35 @@ def _place(config: Config) -> Path:
 
 
 def _make(folder: Path, config: Config) -> None:
-    continues = config.ckpt_path and Path(config.ckpt_path).expanduser().resolve() == folder.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not continues and any((folder / name).exists() for name in ("metrics.jsonl", "checkpoints")):
+        if config.resume is None and any((folder / name).exists() for name in ("metrics.jsonl", "checkpoints")):
             raise CheckpointError(
-                f"error: {folder} already holds a run\n"
-                f"  fix:   another run_name   or   ckpt_path={folder} to continue it"
+                f"error: {folder} already holds a run\n  fix:   another run_name   or   resume=auto to continue it"
             )
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        _lock(folder)
     except OSError as error:
         raise ResourceError(
             f"error: cannot write into {folder}: {error.strerror}\n  fix:   runs_dir=A_FOLDER_YOU_MAY_WRITE"
         ) from None
+
+
+def _lock(folder: Path) -> None:
+    """Two processes in one folder would write over each other's files: the second stops at once."""
+    path = folder / _LOCK
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held as long as the run lasts)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise CheckpointError(
+            f"error: {folder} is in use by {owner}\n  fix:   wait for it, or another run_name"
+        ) from None
+    if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        file.close()
+        return _lock(folder)  # its owner has just left, and taken the file along
+    file.truncate(0)
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+    _locks[folder] = file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import subprocess
 import time
 import traceback
@@ -23,21 +24,26 @@ from . import build
 from .config import Config
 from .data.image_data import ImageData
 from .diagnostics.monitor import GradientMonitor
-from .errors import CheckpointError, IsometryError, NumericalError, ResourceError
+from .errors import IsometryError, NumericalError, ResourceError
 from .folder import enter_folder, is_first_process, leave_folder
 from .jsonl import read_lines
 from .machine import check_machine
 from .reports import plots, report, terminal
 from .reports.wandb_panels import native_charts
-from .training.checkpoints import BEST, LATEST, digest, find_checkpoint, fingerprint, read_checkpoint
+from .resume import finished_summary, start_of
+from .training.checkpoint_files import LATEST, committed, fingerprint, read_manifest
+from .training.checkpoints import Checkpoints
 from .training.classifier import Classifier
-from .training.guard import Guard, guarded
+from .training.guard import Guard
 from .training.journal import Journal
 from .training.loggers import finish_wandb, log_results, wandb_logger
 from .training.progress import TrainingProgress
+from .training.signals import Signals
 
 # Lightning announces devices and tips at this level; our own lines say what was chosen and why.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+JOURNAL, HISTORY = "metrics.jsonl", "gradients.jsonl"
 
 
 def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -51,8 +57,8 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     say("machine", check_machine(config))
     folder = enter_folder(config)
     try:
-        with expected_warnings():
-            return _train_in(folder, config, overrides)
+        with expected_warnings(), Signals(f"python train.py resume={folder}") as signals:
+            return _train_in(folder, config, overrides, signals)
     except IsometryError:
         raise
     except torch.cuda.OutOfMemoryError as error:
@@ -70,7 +76,7 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
         leave_folder(folder)
 
 
-def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+def _train_in(folder: Path, config: Config, overrides: Sequence[str], signals: Signals) -> dict[str, Any]:
     started = time.monotonic()
     images = build.image_set(config)
     for note in images.notes:
@@ -78,7 +84,10 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
     data = build.datamodule(config, images)
     say("data", f"{config.data.name}: {data.describe()}")
     steps = build.total_steps(config, data.num_batches)
-    ckpt_path = _checkpoint_to_continue(config, steps)
+    if config.resume and (finished := finished_summary(folder, steps)):
+        say("finished", f"before, after {finished['steps']:,} of {steps:,} steps; trainer.max_epochs=… adds some")
+        return finished
+    ckpt_path = _continue(folder, config) if config.resume else None
     module = build.classifier(config, data, steps)
     size = sum(parameter.numel() for parameter in module.parameters())
     say("model", f"{config.model.name}, {size:,} parameters, {steps:,} steps")
@@ -87,16 +96,11 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str]) -> dict[st
         OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
     loggers = _make_loggers(config, folder)
     wandb_log = next((logger for logger in loggers if isinstance(logger, WandbLogger)), None)
-    monitor = GradientMonitor(
-        config.monitor.every_n_steps,
-        folder / "gradients.jsonl",
-        histograms=config.monitor.histograms,
-        layer_series=config.monitor.layer_series,
-        settings=config.model_dump(),
-    )
+    monitor = _make_monitor(config, folder)
+    checkpoints = Checkpoints(folder, config.checkpoint.every_n_steps, steps, config.seed, signals, (JOURNAL, HISTORY))
     exit_code = 1
     try:
-        summary = _fit_and_test(folder, config, module, data, steps, loggers, monitor, ckpt_path)
+        summary = _fit_and_test(folder, config, module, data, steps, loggers, monitor, checkpoints, ckpt_path)
         summary |= _verdict(monitor)
         summary["duration_s"] = round(time.monotonic() - started, 1)
         if is_first_process():
@@ -125,22 +129,22 @@ def _fit_and_test(
     steps: int,
     loggers: Sequence[Logger],
     monitor: GradientMonitor,
+    checkpoints: Checkpoints,
     ckpt_path: Path | None,
 ) -> dict[str, Any]:
     progress = TrainingProgress(steps, config.trainer.log_every_n_steps, remark=lambda: _flow(monitor))
     guard = Guard(lambda: monitor.diagnosis, stops=config.monitor.on_critical == "stop")
-    callbacks: list[Callback] = [monitor, guard] if config.monitor.enabled else []
-    trainer = build.trainer(config, folder, loggers, [*callbacks, progress])
-    resume = str(ckpt_path) if ckpt_path else None
-    guarded(trainer, folder, lambda: trainer.fit(module, datamodule=data, ckpt_path=resume))
+    watching: list[Callback] = [monitor, guard] if config.monitor.enabled else []
+    trainer = build.trainer(config, folder, loggers, [checkpoints, *watching, progress])
+    trainer.fit(module, datamodule=data, ckpt_path=str(ckpt_path) if ckpt_path else None)
     if trainer.global_step < steps:
         stops = config.monitor.on_critical == "stop" and not monitor.diagnosis.healthy
         why = monitor.diagnosis.verdict if stops else "val/loss stopped falling"
         say("stopped", f"early, after {trainer.global_step:,} of {steps:,} steps: {why}")
-    best = _best_checkpoint(trainer, module, data, folder)
-    tested = guarded(
-        trainer, folder, lambda: trainer.test(module, datamodule=data, ckpt_path=str(best), verbose=False)[0]
-    )
+    best = _best_checkpoint(trainer, module, data, folder, checkpoints)
+    done = trainer.global_step
+    saved = read_manifest(committed(folder, LATEST)[0])
+    tested = trainer.test(module, datamodule=data, ckpt_path=str(best), verbose=False)[0]
     confusion = module.confusion.compute().cpu().numpy()  # on every process: computing gathers from all
     if is_first_process():
         _draw(folder, module, data, confusion)
@@ -154,47 +158,47 @@ def _fit_and_test(
         **_best_validation(folder),
         "folder": str(folder),
         "samples_per_s": round(progress.samples_per_s, 1),
-        "steps": trainer.global_step,
-        "state_digest": digest(module.state_dict()),
+        "steps": done,
+        "total_steps": steps,
+        "state_digest": saved["state_digest"] if saved["step"] == done else None,  # the disk may have refused the last
         "checkpoint": str(best.relative_to(folder)),
         "fingerprint": fingerprint(),
         "git_commit": _git_commit(),
     }
 
 
-def _checkpoint_to_continue(config: Config, steps: int) -> Path | None:
-    if not config.ckpt_path:
-        return None
-    path = find_checkpoint(config.ckpt_path, LATEST)
-    done = read_checkpoint(path)["global_step"]
-    if done >= steps:
-        raise CheckpointError(
-            f"error: {path} has done {done:,} steps of {steps:,}: nothing is left to train\n"
-            f"  fix:   trainer.max_epochs={2 * config.trainer.max_epochs}   or   isometry evaluate ckpt_path=…"
-        )
-    return path
+def _continue(folder: Path, config: Config) -> Path | None:
+    """The checkpoint to go on from; None: from the start. What was written after it is cut off, and written again."""
+    start = start_of(folder, config)
+    for note in start.notes:
+        say("resumed", note)
+    for name in (JOURNAL, HISTORY):
+        if is_first_process() and (folder / name).is_file():
+            os.truncate(folder / name, min(start.sizes.get(name, 0), (folder / name).stat().st_size))
+    return start.path
 
 
-def _best_checkpoint(trainer: Trainer, module: Classifier, data: ImageData, folder: Path) -> Path:
+def _best_checkpoint(
+    trainer: Trainer, module: Classifier, data: ImageData, folder: Path, checkpoints: Checkpoints
+) -> Path:
     """The checkpoint with the lowest val/loss; a training too short for a validation is validated at its end."""
-    if "val/loss" not in trainer.callback_metrics:
+    if checkpoints.best is None and "val/loss" not in trainer.callback_metrics:
         say("validate", "the training ended before its first validation; its last weights are validated and kept")
-        guarded(trainer, folder, lambda: trainer.validate(module, datamodule=data, verbose=False))
-        name = f"{BEST}-epoch{trainer.current_epoch:03d}-step{trainer.global_step:07d}.ckpt"
-        trainer.save_checkpoint(folder / "checkpoints" / name)
-    loss = float(trainer.callback_metrics["val/loss"])
-    if not math.isfinite(loss):
+        trainer.validate(module, datamodule=data, verbose=False)
+        checkpoints.keep_best(trainer)
+    loss = float(trainer.callback_metrics.get("val/loss", checkpoints.best_loss))
+    if not math.isfinite(loss) or checkpoints.best is None:
         raise NumericalError(
             f"error: the training ended with val/loss = {loss}\n"
             f"  look:  isometry report {folder}   draws where the gradients went\n"
             "  fix:   trainer.gradient_clip_val=1.0   or   a smaller optimizer.lr   or   norm=batch"
         )
-    return find_checkpoint(folder, BEST)
+    return folder / "checkpoints" / checkpoints.best
 
 
 def _best_validation(folder: Path) -> dict[str, float]:
     """val/loss and val/acc of the best checkpoint: the journal's row with the lowest loss."""
-    rows = [row for row in read_lines(folder / "metrics.jsonl") if math.isfinite(float(row.get("val/loss", math.nan)))]
+    rows = [row for row in read_lines(folder / JOURNAL) if math.isfinite(float(row.get("val/loss", math.nan)))]
     best = min(rows, key=lambda row: float(row["val/loss"]), default={})
     return {key: value for key, value in best.items() if key.startswith("val/")}
 
@@ -218,7 +222,7 @@ def expected_warnings() -> Iterator[None]:
 
 def _make_loggers(config: Config, folder: Path) -> list[Logger]:
     """The journal, which is always written, and the logger that was asked for."""
-    loggers: list[Logger] = [Journal(folder / "metrics.jsonl")]
+    loggers: list[Logger] = [Journal(folder / JOURNAL)]
     if config.logger != "wandb":
         own = build.logger(config, folder)
         loggers += [own] if own else []
@@ -228,6 +232,16 @@ def _make_loggers(config: Config, folder: Path) -> list[Logger]:
         say("logging", line)
         loggers += [made] if made else []
     return loggers
+
+
+def _make_monitor(config: Config, folder: Path) -> GradientMonitor:
+    return GradientMonitor(
+        config.monitor.every_n_steps,
+        folder / HISTORY,
+        histograms=config.monitor.histograms,
+        layer_series=config.monitor.layer_series,
+        settings=config.model_dump(),
+    )
 
 
 def _flow(monitor: GradientMonitor) -> str:

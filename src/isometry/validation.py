@@ -42,8 +42,8 @@ def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> 
 
 
 # What may differ when a training goes on; everything else is what is trained, and on what.
-_FREE = {"trainer", "run_name", "runs_dir", "ckpt_path", "init_from", "logger", "wandb", "monitor", "early_stopping"}
-_FREE |= {"threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
+_FREE = {"trainer", "run_name", "runs_dir", "resume", "init_from", "logger", "wandb", "monitor", "early_stopping"}
+_FREE |= {"checkpoint", "threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
 
 
 def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -96,8 +96,6 @@ def _contradictions(config: Config) -> Iterator[Contradiction]:
         yield from _group_norm_divides(config)
     if config.scheduler.name == "step" and config.scheduler.milestones != sorted(set(config.scheduler.milestones)):
         yield "scheduler.milestones", "scheduler.milestones must rise", ["scheduler.milestones=[0.5,0.75]"]
-    if config.ckpt_path and config.init_from:
-        yield "init_from", "ckpt_path continues a run and init_from starts a new one: give one of them", []
     if data.image_size and data.name != "image_folder":
         yield "data.image_size", f"data.image_size is used by data=image_folder alone, not by data={data.name}", []
     if trainer.accelerator == "cpu" and trainer.precision == "16-mixed":

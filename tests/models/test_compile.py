@@ -13,7 +13,7 @@ from torch import Tensor
 from isometry import build, load
 from isometry.data.sources import ImageSet
 from isometry.overrides import read
-from isometry.training.checkpoints import DurableCheckpointIO
+from isometry.training.checkpoint_files import DurableCheckpointIO
 from isometry.training.classifier import Classifier
 
 SIZES = {

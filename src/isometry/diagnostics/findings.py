@@ -77,6 +77,16 @@ class Diagnosis:
         """For JSON."""
         return {"verdict": self.verdict, "healthy": self.healthy, "findings": [asdict(each) for each in self.findings]}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Diagnosis:
+        """What `as_dict` was made of."""
+        return cls(tuple(_finding(dict(each)) for each in plain["findings"]))
+
+
+def _finding(plain: dict[str, Any]) -> Finding:
+    remedies = (Remedy(each["action"], each["words"], tuple(each["overrides"])) for each in plain.pop("remedies"))
+    return Finding(**plain | {"layers": tuple(plain["layers"]), "remedies": tuple(remedies)})
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -231,12 +232,18 @@ def read_history(path: Path) -> History:
     """The history saved in `path`."""
     history = History()
     for line in read_lines(path):
-        plain = _numbers(line)
-        history.append(_revive(plain.pop("kind"), plain))
+        history.append(_revive(line))
     return history
 
 
-def _revive(kind: str, plain: dict[str, Any]) -> Record:
+def decode(line: str) -> Record:
+    """The record that `encode` made a line of, with the six digits that it has there."""
+    return _revive(json.loads(line))
+
+
+def _revive(line: Mapping[str, Any]) -> Record:
+    plain = _numbers(line)
+    kind = plain.pop("kind")
     if kind == "step":
         names = plain["layers"].pop("layer", [])
         plain["layers"] = dict(zip(names, _rows(LayerRecord, plain["layers"]), strict=True))

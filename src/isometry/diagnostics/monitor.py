@@ -22,21 +22,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..jsonl import open_to_append
+from ..jsonl import Appender
 from . import metrics
 from .clipping import AfterClipping, clips_itself, trainer_clipping
 from .findings import Diagnosis, changes
-from .history import History, NonFiniteRecord, Record, encode
+from .history import History, NonFiniteRecord, Record, decode, encode, read_history
 from .nonfinite import Source, describe, find_source, first_parameter, keep, noticed_late
 from .ride import Ride, TrainingLayout, Watch
 from .rules import judge
+from .scaling import loss_scale, loss_scaler
 from .window import Window
 
 log = logging.getLogger("isometry")
@@ -54,7 +55,8 @@ class GradientMonitor(Callback):
 
     Args:
         every_n_steps: Optimizer steps between logged ones.
-        path: File to append to; None: none. The batch of the first NaN is kept beside it.
+        path: File to append to; None: none, and a resumed training has no history of what was before. The batch of the
+            first NaN is kept beside it.
         histograms: Whether with the elements of each gradient by power of ten.
         layer_series: Whether loggers get `update_ratio`, `activation_rms` and `gradient_rms` of each layer, too.
         settings: The run's configuration, with which remedies become words of the command line.
@@ -86,7 +88,8 @@ class GradientMonitor(Callback):
         self._ride: Ride | None = None
         self._watch: Watch | None = None
         self._after_clipping: AfterClipping | None = None
-        self._file: TextIO | None = None
+        self._file: Appender | None = None
+        self._saved: dict[str, Any] = {}  # of the checkpoint that the coming fit goes on from
         self._begin()
 
     def _begin(self) -> None:
@@ -120,8 +123,9 @@ class GradientMonitor(Callback):
         self._begin()
         for index, optimizer in enumerate(trainer.optimizers):
             self._windows[optimizer] = Window(index)
-            stepped = partial(self._on_stepped, trainer, pl_module)
-            self._handles.append(optimizer.register_step_post_hook(stepped))
+            self._handles.append(optimizer.register_step_post_hook(partial(self._on_stepped, trainer, pl_module)))
+        if self._saved:
+            self._go_on(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layout = None  # modules may have been exchanged
@@ -137,7 +141,7 @@ class GradientMonitor(Callback):
                 self._probed_step = step  # once, though gradients may be accumulated over several batches
                 self._layout = self._layout or TrainingLayout(pl_module)
                 parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-                self._ride = Ride(self._layout, step, _scale(trainer), parts, units=self._watch is None)
+                self._ride = Ride(self._layout, step, loss_scale(trainer), parts, units=self._watch is None)
             if self._watch:
                 self._watch.attach()
 
@@ -150,7 +154,7 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         with self._clock():
-            window, scaler = self._windows[optimizer], _scaler(trainer)
+            window, scaler = self._windows[optimizer], loss_scaler(trainer)
             if window.is_open and scaler is None:
                 return  # LBFGS evaluates its closure again: the first gradient is that of the step
             if window.is_open:
@@ -160,7 +164,7 @@ class GradientMonitor(Callback):
             owned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             unscales_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
             is_hooked = pl_module.automatic_optimization and clips_itself(pl_module)
-            step, clipping, scale = trainer.global_step, trainer_clipping(trainer), _scale(trainer)
+            step, clipping, scale = trainer.global_step, trainer_clipping(trainer), loss_scale(trainer)
             loss, self._loss = self._loss, None
             if self._is_due:
                 window.lr = max(float(group["lr"]) for group in optimizer.param_groups)
@@ -202,7 +206,30 @@ class GradientMonitor(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._release()
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["gradient_monitor"] = {
+            "windows": [window.state_dict() for window in self._windows.values()],
+            "watch": self._watch.state_dict(pl_module) if self._watch else None,
+            "is_broken": self._is_broken,
+            "diagnosis": self.diagnosis.as_dict(),
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The verdict, at once; the history, where there is a file; the rest when the training goes on."""
+        self._saved = checkpoint.get("gradient_monitor", {})
+        if self._saved:
+            self.diagnosis = Diagnosis.from_dict(self._saved["diagnosis"])
+        if self.path is not None and self.path.is_file():
+            self.history = read_history(self.path)
+
     # ---------------------------------------------------------------------------------- what they do
+    def _go_on(self, pl_module: LightningModule) -> None:
+        saved, self._saved = self._saved, {}
+        for window, state in zip(self._windows.values(), saved["windows"], strict=False):
+            window.load_state_dict(state)
+        self._watch = Watch.restored(saved["watch"], pl_module) if saved["watch"] else None
+        self._is_broken = saved["is_broken"]
+
     def _due(self, step: int) -> bool:
         # Lightning counts its logged steps from 1 as well: both put their values at 0-based steps n-1, 2n-1, …
         early = step < self.every_n_steps and step & (step - 1) == 0
@@ -275,13 +302,14 @@ class GradientMonitor(Callback):
         self._keep(trainer, record)
 
     def _keep(self, trainer: Trainer, record: Record) -> None:
-        """In the history, in the file and in every logger."""
-        self.history.append(record)
+        """In the history, the file and every logger. With a file, the history is what it says, to the digit."""
+        line = encode(record) if self.path else ""
+        self.history.append(decode(line) if line else record)
         if not trainer.is_global_zero:
             return
-        if self.path is not None:
-            self._file = self._file or open_to_append(self.path)
-            print(encode(record), file=self._file, flush=True)
+        if self.path:
+            self._file = self._file or Appender(self.path)
+            self._file.append(line)
         values = metrics.of(record, self.layer_series, several=len(self._windows) > 1)
         for logger in trainer.loggers if values else ():
             logger.log_metrics(values, step=record.step)
@@ -293,17 +321,6 @@ class GradientMonitor(Callback):
             yield
         finally:
             self._seconds += time.perf_counter() - started
-
-
-def _scaler(trainer: Trainer) -> Any:
-    """The GradScaler of fp16; None otherwise."""
-    return getattr(trainer.precision_plugin, "scaler", None)
-
-
-def _scale(trainer: Trainer) -> Tensor | None:
-    """What the loss is multiplied by, on the device: asking the scaler for a number would wait for the GPU."""
-    scaler = _scaler(trainer)
-    return None if scaler is None else scaler.scale(torch.ones((), device=trainer.strategy.root_device))
 
 
 def _is_finite(loss: Tensor | None) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from .compiled import Replay, compiled_modules, join
 from .history import UnitsRecord
@@ -66,3 +67,10 @@ class Watch:
 
     def record(self, until: int) -> UnitsRecord:
         return UnitsRecord(self.step, until, self.units.samples, self.units.dead())
+
+    def state_dict(self, root: nn.Module) -> dict[str, Any]:
+        return {"step": self.step, **self.units.state_dict(root)}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], root: nn.Module) -> Watch:
+        return cls(UnitWatch.restored(state, root), state["step"])

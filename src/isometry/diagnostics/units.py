@@ -76,6 +76,25 @@ class UnitWatch:
         pairs = zip(self._sites.values(), counts, strict=True)
         return {name: count / len(mask) for (name, mask), count in pairs if self.is_over or not count}
 
+    def state_dict(self, root: nn.Module) -> dict[str, Any]:
+        """Between two batches; modules by their path below `root`."""
+        paths = {module: path for path, module in root.named_modules()}
+        sites = [
+            {**site._asdict(), "module": paths[site.module], "name": name, "silent": self._silent[site]}
+            for site, (name, _) in self._sites.items()
+        ]
+        return {"samples": self.samples, "batch_size": self._batch_size, "sites": sites}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], root: nn.Module) -> UnitWatch:
+        silent = {}
+        for row in state["sites"]:
+            site = Site(root.get_submodule(row["module"]), row["is_input"], row["number"], row["axis"])
+            silent[site] = row["name"], row["silent"]
+        watch = cls(silent, state["batch_size"])
+        watch.samples = state["samples"]
+        return watch
+
     def _count(self, samples: int) -> None:
         if not self._is_counted:
             self.samples += samples

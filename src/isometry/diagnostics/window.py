@@ -10,8 +10,9 @@ record()            everything since the last record, in one transfer to the hos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,6 +178,18 @@ class Window:
             losses=losses if len(losses) == len(before) else [],
             lr=self.lr,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Between two steps: what has come together for the next record."""
+        columns = {"totals": self._totals, "clipped": self._clipped, "losses": self._losses}
+        stacked = {name: torch.stack(values) for name, values in columns.items() if values}
+        return {**stacked, "is_clipping": self._is_clipping}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._totals, self._clipped, self._losses = (
+            list(state[name].unbind()) if name in state else [] for name in ("totals", "clipped", "losses")
+        )
+        self._is_clipping = state["is_clipping"]
 
     def _layers(
         self, module: nn.Module, parameters: Sequence[nn.Parameter]

@@ -1,184 +1,208 @@
-"""Checkpoints that are whole or not there, load with `weights_only=True`, and describe themselves.
+"""When a run is saved, and what it takes to go on from there as if nothing had happened.
 
-Lightning stages its file in $TMPDIR, moves it (across file systems a copy, which a kill tears) and never fsyncs; torch
-does not verify the checksum it stores. So: write to a temporary file in the same folder, fsync, read back and hash,
-rename, fsync the folder; last the manifest `<name>.json` with the SHA-256, which is the commit mark (Pillai et al.,
-OSDI 2014): a run's folder is continued only from files that have one. A lone file is checked by the digest inside.
+Lightning promises no exact resume: its checkpoints lack random states, half accumulated gradients and the metrics that
+schedules look at, and it guesses from its counters where it was. So a run is saved at one kind of place alone: before
+a batch, after everything that belongs to earlier ones (step, validation, end of an epoch), with no gradient half
+accumulated. There the counters are plain, randomness is derived from (seed, epoch, batch), and what was written after
+that place is written again: the files that grow are cut back to the length they had.
+
+    latest-…ckpt   the whole state; the newest two stay
+    best-…ckpt     weights alone, at the validation with the lowest val/loss; stays as long as a latest one names it
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import json
+import math
 import os
-import pickle
-import platform
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..errors import CheckpointError, ResourceError
+from ..errors import ResourceError
+from ..randomness import derive
+from .checkpoint_files import BEST, LATEST, DurableCheckpointIO, committed, read_manifest
+from .signals import Signals
 
-BEST, LATEST = "best", "latest"
-
-
-def checkpoint_callbacks(folder: Path) -> list[ModelCheckpoint]:
-    """Keep the checkpoint with the lowest val/loss and the newest one; names hold the step and are never reused."""
-    name = "-epoch{epoch:03d}-step{step:07d}"
-    options: dict[str, Any] = {"save_top_k": 1, "enable_version_counter": False, "auto_insert_metric_name": False}
-    # Only after a validation: before the first one there is nothing to compare.
-    best = ModelCheckpoint(folder, BEST + name, monitor="val/loss", save_on_train_epoch_end=False, **options)
-    latest = ModelCheckpoint(folder, LATEST + name, monitor=None, **options)
-    return [best, latest]
+KEPT = 2  # latest checkpoints: should the newest turn out damaged, there is one more
+PATIENCE = 3  # failed writes in a row, after which a full disk ends the training
 
 
-class DurableCheckpointIO(CheckpointIO):
-    """Lightning's plug for how a checkpoint reaches the disk."""
+class Checkpoints(Callback):
+    """Saves every so many steps, when a signal asks for it, and at the end. The first of the Trainer's callbacks.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises `ResourceError` when the disk refuses; whatever was there before stays."""
-        target = Path(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            buffer = io.BytesIO()
-            torch.save(checkpoint, buffer)
-            sha256 = _write(target, buffer.getbuffer())
-            manifest = {
-                "sha256": sha256,
-                "size": target.stat().st_size,
-                "step": checkpoint.get("global_step"),
-                "epoch": checkpoint.get("epoch"),
-                "digest": checkpoint.get("isometry", {}).get("digest"),
-            }
-            _write(_manifest(target), json.dumps(manifest, indent=1).encode())
-        except OSError as error:
-            raise ResourceError(f"error: cannot write {target}: {error.strerror or error}") from error
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Always `weights_only`: a checkpoint cannot run code."""
-        return read_checkpoint(Path(path), map_location)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        _manifest(Path(path)).unlink(missing_ok=True)  # first: what is half removed must not look whole
-        Path(path).unlink(missing_ok=True)
-
-
-def read_checkpoint(path: Path, map_location: Any = None) -> dict[str, Any]:
-    """The verified content of a checkpoint file; its manifest is checked where it lies beside it.
-
-    Raises:
-        CheckpointError: Missing, damaged, not plain weights and primitives, or not written by isometry.
+    Args:
+        folder: Of the run; checkpoints lie in its `checkpoints/`.
+        every_n_steps: Optimizer steps between two saves.
+        total_steps: Of the whole training; where it has grown, a finished one goes on.
+        seed: From which the randomness of each batch is derived.
+        signals: Asked before each batch whether to save and leave.
+        growing: Files that are appended to, by name in the run's folder.
     """
-    if not path.is_file():
-        raise CheckpointError(f"error: there is no checkpoint {path}")
-    if _manifest(path).is_file():
-        _check_manifest(path)
-    try:
-        content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise CheckpointError(f"error: {path} was refused: it is not plain weights ({first_line})") from None
-    if not isinstance(content, dict) or "digest" not in content.get("isometry", {}):
-        raise CheckpointError(f"error: {path} was not written by isometry: it does not describe its network")
-    if digest(content["state_dict"]) != content["isometry"]["digest"]:
-        raise CheckpointError(f"error: {path} is damaged: its weights are not those that were saved")
-    return content
+
+    def __init__(
+        self,
+        folder: Path,
+        every_n_steps: int,
+        total_steps: int,
+        seed: int,
+        signals: Signals,
+        growing: Sequence[str] = (),
+    ) -> None:
+        self.folder, self.every_n_steps, self.total_steps = folder, every_n_steps, total_steps
+        self.seed, self.signals, self.growing = seed, signals, tuple(growing)
+        self.best: str | None = None  # file name
+        self.best_loss = math.inf
+        self._next_batch = 0  # of the epoch: the one before which the run is saved
+        self._finished = False
+        self._restored: dict[str, Any] = {}
+        self._failures = 0  # in a row
+
+    # ------------------------------------------------------------------------------------------- hooks
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.signals.defer()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        if self._restored:
+            self._go_on(trainer)
+        elif batch_idx % trainer.accumulate_grad_batches == 0:
+            asked = trainer.strategy.reduce_boolean_decision(self.signals.asked is not None, all=False)
+            if asked or step % self.every_n_steps == 0:
+                self._next_batch = batch_idx
+                self.save(trainer)
+            if asked:
+                self.signals.leave(f"at step {step:,}")
+        torch.manual_seed(derive(self.seed, "batch", trainer.current_epoch, batch_idx, trainer.global_rank))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.keep_best(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finished, self._next_batch = True, trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        self.save(trainer)
+        self.signals.stop_deferring()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.signals.stop_deferring()
+
+    # ------------------------------------------------------------------------------------------ saving
+    def save(self, trainer: Trainer) -> None:
+        """The whole state, and with it which older files can go."""
+        self._sync()
+        if self._write(trainer, LATEST, weights_only=False) and trainer.is_global_zero:
+            self._prune()
+
+    def keep_best(self, trainer: Trainer) -> None:
+        """The weights, where val/loss is the lowest so far."""
+        loss = float(trainer.callback_metrics.get("val/loss", math.nan))
+        if loss < self.best_loss:
+            name = self._write(trainer, BEST, weights_only=True)
+            if name:
+                self.best, self.best_loss = name, loss
+
+    def _write(self, trainer: Trainer, kind: str, *, weights_only: bool) -> str | None:
+        """The file's name; None where it was not written: the disk refused, or weights are no numbers."""
+        if not _is_finite(trainer):
+            if trainer.is_global_zero:
+                print(
+                    f"not saved at step {trainer.global_step:,}: weights or optimizer hold a NaN or an infinity",
+                    flush=True,
+                )
+            return None
+        name, failure = f"{kind}-epoch{trainer.current_epoch:03d}-step{trainer.global_step:07d}.ckpt", None
+        try:
+            trainer.save_checkpoint(self.folder / "checkpoints" / name, weights_only=weights_only)
+        except ResourceError as error:
+            failure = error
+            trainer.strategy.barrier()  # where the other processes wait for this one's write
+        if not trainer.strategy.reduce_boolean_decision(failure is not None, all=False):
+            self._failures = 0
+            return name
+        self._failures += 1
+        if self._failures >= PATIENCE:
+            raise failure or ResourceError("error: the first process could not write a checkpoint")
+        if failure:
+            print(f"{failure}\n  the training goes on; older checkpoints are kept", flush=True)
+        return None
+
+    def _sync(self) -> None:
+        """What the files that grow hold so far is on the disk before a checkpoint says so."""
+        for name in self.growing:
+            if (self.folder / name).is_file():
+                file = os.open(self.folder / name, os.O_RDONLY)
+                os.fsync(file)
+                os.close(file)
+
+    def _prune(self) -> None:
+        latest = committed(self.folder, LATEST)
+        named = {read_manifest(path).get("best") for path in latest[:KEPT]}
+        for path in [*latest[KEPT:], *committed(self.folder, BEST)]:
+            if path.name not in named:
+                DurableCheckpointIO().remove_checkpoint(path)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        sizes = {name: (self.folder / name).stat().st_size for name in self.growing if (self.folder / name).is_file()}
+        checkpoint["resume"] = {
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "finished": self._finished,
+            "total_steps": self.total_steps,
+            "batches_that_stepped": loop._batches_that_stepped,
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "sizes": sizes,
+            "world_size": trainer.world_size,
+        }
+        is_over = self._next_batch >= trainer.num_training_batches
+        if is_over or not self._finished:
+            _place(checkpoint["loops"]["fit_loop"], trainer.current_epoch, 0 if is_over else self._next_batch)
+        else:  # Lightning counts an epoch that `max_steps` cuts off as a whole one
+            _place(checkpoint["loops"]["fit_loop"], trainer.current_epoch - 1, self._next_batch)
+
+    # ----------------------------------------------------------------------------------------- resuming
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._restored = checkpoint["resume"]
+        self.best, self.best_loss = self._restored["best"], self._restored["best_loss"]
+        is_over = self._restored["finished"] and self._restored["total_steps"] == self.total_steps
+        trainer.should_stop = is_over  # also where it had stopped early
+
+    def _go_on(self, trainer: Trainer) -> None:
+        """Before the first batch: what Lightning does not restore, or counted once more while it found its place."""
+        state, self._restored = self._restored, {}
+        trainer.fit_loop.restarting = False  # else no schedule that looks at a metric would step after this epoch
+        trainer.fit_loop.epoch_loop._batches_that_stepped = state["batches_that_stepped"]
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
 
 
-def _check_manifest(path: Path) -> None:
-    manifest = _manifest(path)
-    try:
-        expected = str(json.loads(manifest.read_bytes())["sha256"])
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"error: {manifest} is damaged") from None
-    found = _sha256(path)
-    if found != expected:
-        raise CheckpointError(f"error: {path} is damaged: sha256 {found[:12]}…, its manifest says {expected[:12]}…")
+def _is_finite(trainer: Trainer) -> bool:
+    """Whether the weights and what the optimizers remember are numbers: nothing else may take a good file's place."""
+    remembered = (
+        value for optimizer in trainer.optimizers for state in optimizer.state.values() for value in state.values()
+    )
+    tensors = [*trainer.lightning_module.parameters(), *(value for value in remembered if isinstance(value, Tensor))]
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def find_checkpoint(place: str | Path, kind: str) -> Path:
-    """The checkpoint file that `place` means: a file itself, or the best or latest one of a run's folder."""
-    path = Path(place).expanduser()
-    if path.is_file():
-        return path
-    found = sorted((path / "checkpoints").glob(f"{kind}-*.ckpt"))
-    whole = [candidate for candidate in found if _manifest(candidate).is_file()]
-    if not whole:
-        what = "is neither a file nor a run's folder" if not path.is_dir() else f"has no finished {kind} checkpoint"
-        raise CheckpointError(f"error: {place} {what}\n  fix:   give a .ckpt file, or a folder with checkpoints/ in it")
-    return whole[-1]
+def _place(loops: dict[str, Any], epoch: int, batch: int) -> None:
+    """Rewrite the counters of a checkpoint so that they say one thing: all is done up to this batch of this epoch.
 
-
-def digest(state: Any) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of nested containers of tensors and primitives."""
-    sha256 = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        if isinstance(value, Tensor):
-            flat = value.detach().cpu().contiguous()
-            sha256.update(f"{flat.dtype}{list(flat.shape)}".encode())
-            sha256.update(flat.flatten().view(torch.uint8).numpy().tobytes())
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                sha256.update(f"{key!r}:".encode())
-                add(item)
-        elif isinstance(value, list | tuple):
-            sha256.update(f"[{len(value)}]".encode())
-            for item in value:
-                add(item)
-        else:
-            sha256.update(repr(value).encode())
-
-    add(state)
-    return sha256.hexdigest()
-
-
-def fingerprint() -> dict[str, str | int]:
-    """What has to be equal for the same command to give the same bits."""
-    from importlib.metadata import version
-
-    return {
-        **{name: version(name) for name in ("isometry", "torch", "pytorch-lightning")},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _write(target: Path, content: bytes | memoryview) -> str:
-    """Write `target` durably and all at once; the SHA-256 of what was meant and of what arrived."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    meant = hashlib.sha256(content).hexdigest()
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if _sha256(temporary) != meant:
-            raise OSError(errno.EIO, "the disk did not keep what was written")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return meant
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
+    Lightning would find counters of a batch that is under way, and restart in one of five ways, by how they differ.
+    """
+    is_under_way = int(batch > 0 or loops["epoch_progress"]["current"]["started"] > epoch)
+    for counts in loops["epoch_progress"].values():
+        counts.update(ready=epoch + is_under_way, started=epoch + is_under_way, processed=epoch, completed=epoch)
+    progress = loops["epoch_loop.batch_progress"]
+    progress["is_last_batch"] = False
+    done = progress["total"]["completed"]
+    progress["total"].update(ready=done, started=done, processed=done)
+    progress["current"].update(ready=batch, started=batch, processed=batch, completed=batch)
+    validation = loops["epoch_loop.val_loop.batch_progress"]
+    for counts in (validation["total"], validation["current"]):
+        counts.update(dict.fromkeys(counts, 0))
+    if "combined_loader" in loops["state_dict"]:  # a DataLoader has no place to go on from: it begins a new pass
+        loops["state_dict"]["combined_loader"] = [{"next_batch": batch}]

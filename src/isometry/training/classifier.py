@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from .checkpoints import digest
+from .checkpoint_files import digest
 from .clipping import Clip, Stateful
 from .optimizers import NamedParameters
 

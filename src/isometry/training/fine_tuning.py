@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .checkpoints import read_checkpoint
+from .checkpoint_files import read_checkpoint
 from .classifier import Classifier
 
 

@@ -1,21 +1,20 @@
 """The journal `metrics.jsonl`: every logged value, one JSON object a line, whatever else logs or fails.
 
-A Lightning logger like any other. Each line is flushed when it is written, and fsynced with each checkpoint. NaN and
-infinities are kept.
+A Lightning logger like any other. Each line is given to the system when it is written, and fsynced with each checkpoint
+(`checkpoints.py`). NaN and infinities are kept.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ..jsonl import open_to_append, to_line
+from ..jsonl import Appender, to_line
 
 
 class Journal(Logger):
@@ -23,8 +22,7 @@ class Journal(Logger):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path = path
-        self._file: TextIO | None = None
+        self._file = Appender(path)
 
     @property
     def name(self) -> str:
@@ -39,22 +37,11 @@ class Journal(Logger):
         values = {key: float(value) for key, value in metrics.items()}
         if "epoch" in values:
             values["epoch"] = int(values["epoch"])
-        print(to_line({"step": step, "time": round(time.time(), 3), **values}), file=self._open(), flush=True)
+        self._file.append(to_line({"step": step, "time": round(time.time(), 3), **values}))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The configuration has a file of its own, config.yaml."""
 
     @rank_zero_only
-    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        os.fsync(self._open().fileno())
-
-    @rank_zero_only
     def finalize(self, status: str) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _open(self) -> TextIO:
-        if self._file is None:
-            self._file = open_to_append(self.path)
-        return self._file
+        self._file.close()

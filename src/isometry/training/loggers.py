@@ -41,12 +41,15 @@ def wandb_logger(
     mode: str,
     config: Mapping[str, Any],
 ) -> tuple[WandbLogger | None, str]:
-    """A logger on a fresh run, and one line that says which mode and why. None where W&B does not start at all."""
+    """A logger, and one line that says which mode and why. None where W&B does not start at all.
+
+    Its run is a fresh one, or that of the folder where there is one: a continued training goes on under the same id.
+    """
     chosen, reason = _choose_mode(mode)
     if chosen == "disabled":
         return None, f"W&B disabled ({reason})"
     options: dict[str, Any] = {"project": project, "name": name, "entity": entity, "group": group, "notes": notes}
-    options |= {"tags": list(tags), "config": dict(config)}
+    options |= {"tags": list(tags), "config": dict(config), "id": _run_id(folder), "resume": "allow"}
     run, failure = _start(folder, chosen, options)
     if run is None and chosen == "online":
         chosen, reason = "offline", f"the server did not take the run: {failure}"
@@ -94,6 +97,12 @@ def finish_wandb(logger: WandbLogger, exit_code: int) -> None:
         logger.experiment.finish(exit_code=exit_code)
     except Exception as error:  # whatever W&B raises here, the training is done and its files are written
         print(f"W&B did not finish cleanly ({error}); upload later: wandb sync {logger.save_dir}/wandb/*run*")
+
+
+def _run_id(folder: Path) -> str | None:
+    """Of the run that W&B has in this folder: `wandb/offline-run-20261124_174517-ab12cd34`. None: there is none."""
+    known = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))
+    return known[-1].rpartition("-")[2] if known else None
 
 
 def _choose_mode(mode: str) -> tuple[str, str]:

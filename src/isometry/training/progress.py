@@ -54,6 +54,7 @@ class TrainingProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = self._start_step = trainer.global_step
         self._started = time.monotonic()
+        self._open_window()  # also where an epoch goes on that was begun before
         if trainer.is_global_zero and self.console.is_terminal:
             columns = (
                 TextColumn("epoch {task.description}"),

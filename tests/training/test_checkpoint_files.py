@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from isometry.errors import CheckpointError, ResourceError
-from isometry.training.checkpoints import BEST, DurableCheckpointIO, digest, find_checkpoint, read_checkpoint
+from isometry.training.checkpoint_files import BEST, DurableCheckpointIO, digest, find_checkpoint, read_checkpoint
 
 
 def content() -> dict[str, Any]:
