@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-slow check clean help
+.PHONY: train test test-slow check literature soak clean help
 
 help:
 	@echo "make train [ARGS=\"model=resnet init=orthogonal\"]   train, log to W&B, test"
 	@echo "make test        quick tests (no network)      make test-slow   the minutes-long ones"
 	@echo "make check       ruff and mypy                 make clean       remove runs/"
+	@echo "make literature  what papers say, measured     make soak        1,000 runs killed and continued"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("isometry needs Python >= 3.11, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -29,6 +30,12 @@ check: .venv/installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+literature: .venv/installed
+	$(BIN)/python benchmarks/literature/reproduce.py $(ARGS)
+
+soak: .venv/installed
+	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 clean:
 	rm -rf runs

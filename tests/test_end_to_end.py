@@ -198,8 +198,10 @@ def test_the_same_command_gives_the_same_bits_and_seeds_are_separate(cli: Cli, t
         "none": ["monitor.enabled=false"],
     }.items():
         cli("train", *QUIET, f"run_name={name}", *words)
-        digests[name] = summary(tmp_path / "runs" / name)["state_digest"]
+        digests[name] = latest_digest(tmp_path / "runs" / name)
+    states = {name: summary(tmp_path / "runs" / name)["state_digest"] for name in digests}
     assert digests["a"] == digests["b"] == digests["none"]
+    assert states["a"] == states["b"] != states["none"]  # which holds the monitor's own state, too
     assert len(set(digests.values())) == 3
 
 

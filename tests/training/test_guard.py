@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from isometry.diagnostics.findings import CRITICAL, WARNING, Diagnosis, Finding
 from isometry.training.guard import Guard
+from isometry.training.loggers import finish_wandb, wandb_logger
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The 'train_dataloader' does not have many workers", "ignore:The number of training batches"
@@ -179,9 +180,9 @@ def test_the_stop_is_decided_together() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="W&B's service")
 def test_a_real_run_takes_the_alert(tmp_path: Path) -> None:
-    logger = WandbLogger(save_dir=tmp_path, offline=True, project="p")
-    try:
-        train([FINE, diagnosis("non_finite")], logger, stops=True)
-        assert logger.experiment.offline
-    finally:
-        logger.experiment.finish()
+    options: dict[str, Any] = {"entity": None, "group": None, "tags": (), "notes": None, "config": {}}
+    logger, line = wandb_logger(tmp_path, project="p", name="n", mode="offline", **options)
+    assert logger is not None, line
+    train([FINE, diagnosis("non_finite")], logger, stops=True)
+    assert logger.experiment.offline
+    finish_wandb(logger, 0)
