@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import isometry
+from isometry import config
+from isometry.catalog import GROUPS, SWITCHES
+from isometry.cli import COMMANDS
+from isometry.config import Section
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "isometry"
@@ -230,3 +237,33 @@ def test_nothing_looks_a_name_up_without_a_list() -> None:
     for path in MODULES:
         assert not re.search(r"getattr\((torch\.)?nn,", path.read_text()), path
         assert "_target_" not in path.read_text(), path
+
+
+# ------------------------------------------------------------------------------------------------ what it is
+def described_elsewhere(module: str) -> set[str]:
+    """Names of a module whose one line stands in a table: strategies in the catalog, commands, sections of the YAML."""
+    strategies = {strategy.target for family in {**SWITCHES, **GROUPS}.values() for strategy in family.values()}
+    names = {target.partition(":")[2] for target in strategies if target.partition(":")[0] == f"isometry.{module}"}
+    if module == "cli":
+        names |= set(COMMANDS)
+    if module == "config":
+        names |= {
+            name for name, value in vars(config).items() if isinstance(value, type) and issubclass(value, Section)
+        }
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_and_public_name_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    assert ast.get_docstring(tree) or path.name == "__main__.py"
+    public = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"]
+    silent = {node.name for node in public if not ast.get_docstring(node)}
+    assert silent <= described_elsewhere(module)
+
+
+def test_the_public_api_has_its_shapes_and_errors_written_down() -> None:
+    for name in isometry.__all__:
+        text = inspect.getdoc(getattr(isometry, name)) or ""
+        assert "Args:" in text or not callable(getattr(isometry, name)), name

@@ -97,7 +97,6 @@ def test_a_verdict_is_what_the_criterion_says_of_the_figures(key: str) -> None:
     assert entry["agrees"] == claim.agrees(figures)
     assert entry["ours"] == claim.tell(figures)
     assert entry["agrees"] or claim.note  # who disagrees says why
-    assert entry["minutes"] <= 4
     assert {"date", "versions", "machine", "commit"} <= set(entry)
 
 

@@ -106,6 +106,12 @@ def image_set(config: Config) -> ImageSet | ImageData:
 
 
 def datamodule(config: Config, images: ImageSet | ImageData) -> ImageData:
+    """Loaders over images in memory; data with loaders of its own as it is.
+
+    Raises:
+        ConfigError: Options that cannot reach such loaders, or batches that the norm cannot normalise.
+        DataError: Too few images for one batch or for a validation.
+    """
     data = config.data
     if isinstance(images, ImageData):
         if data.augment != "none" or data.limit_train_images is not None:

@@ -86,6 +86,7 @@ def activation_name(module: nn.Module) -> str:
 
 
 def is_nonnegative(activation: nn.Module) -> bool:
+    """Whether its outputs are, so that a sum of zero says that all are zero."""
     return isinstance(activation, nn.ReLU | nn.ReLU6)
 
 

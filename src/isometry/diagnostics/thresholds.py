@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 
 class Threshold(NamedTuple):
+    """A number, and where it comes from."""
+
     value: float
     source: str
 

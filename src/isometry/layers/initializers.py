@@ -131,6 +131,7 @@ def _fill_delta_orthogonal(tensor: Tensor, fan_in: float, fan_out: float, gain: 
 
 
 def fill_identity(tensor: Tensor, fan_in: float, fan_out: float, gain: float, rng: torch.Generator) -> float:
+    """`gain` on the diagonal of `[out, in]`, of a kernel on that of its middle; the std of all elements."""
     tensor.zero_()
     _middle(tensor).fill_diagonal_(gain)
     share = min(tensor.shape[:2]) / tensor.numel()  # of ones

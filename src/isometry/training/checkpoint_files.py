@@ -94,6 +94,7 @@ def _check_manifest(path: Path) -> None:
 
 
 def manifest_of(path: Path) -> Path:
+    """`best-….ckpt` has `best-….ckpt.json` beside it."""
     return path.with_name(path.name + ".json")
 
 
