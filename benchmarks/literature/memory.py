@@ -272,7 +272,7 @@ CLAIMS = (
         "clipped at 1; MSE of the last 75 steps",
         "LSTM {lstm:.4f}, GRU {gru:.4f}, RNN {rnn:.3f}",
         (at_most("lstm", 0.01), at_most("gru", 0.01), at_least("rnn", 0.15)),
-        1.5,
+        2.7,
         adding_problem,
         note="Bai's LSTM fails at T = 600 (0.164); ours is asked for 100 steps.",
     ),
@@ -300,7 +300,7 @@ CLAIMS = (
         "without {bare_high:.3f}, {bare_middle:.3f}, {bare_low:.3f}; clipped {clipped_high:.3f}, {clipped_middle:.3f}, "
         "{clipped_low:.3f}",
         (at_least("bare_high", 1.2), at_most("clipped_high", 0.1)),
-        1.5,
+        1.0,
         clipping,
         note="At T = 30 a lower rate is a cure, too: the first form of this row, each at its best rate, did not hold "
         "(without 0.012, clipped 0.001).",
@@ -313,7 +313,7 @@ CLAIMS = (
         "`model=lstm data=mnist`, 5 epochs of 54,000 digits, the official test set",
         "{accuracy:.2f} %",
         (at_least("accuracy", 98.0),),
-        2.0,
+        2.8,
         row_lstm,
         data="mnist",
     ),

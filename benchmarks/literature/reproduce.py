@@ -35,7 +35,7 @@ import scale
 import torch
 from claim import Claim
 
-from isometry.jsonl import Appender, read_lines, to_line
+from isometry.jsonl import read_lines, to_line
 from isometry.training.checkpoint_files import fingerprint
 
 HERE = Path(__file__).parent
@@ -154,9 +154,8 @@ def main() -> int:
                 broken += 1
                 print(line(entry["key"], "broken", entry["error"]), flush=True)
                 continue
-            lines = Appender(RESULTS)
-            lines.append(to_line(entry))
-            lines.close()
+            with open(RESULTS, "a", encoding="utf-8") as file:
+                print(to_line(entry), file=file)
             agrees = "yes" if entry["agrees"] else "NO"
             print(line(entry["key"], agrees, entry["ours"], str(entry["minutes"])), flush=True)
     finally:  # what there is, also when the rest is broken off
