@@ -118,7 +118,9 @@ def start_of(folder: Path, config: Config) -> Start:
     path, content, refused = files.newest_whole(folder)
     _same_training(path, content["isometry"]["config"], config)
     notes = [f"passed over: {reason}" for reason in refused]
-    then, now = content["isometry"]["fingerprint"], files.fingerprint()
+    then, now = dict(content["isometry"]["fingerprint"]), dict(files.fingerprint())
+    then["precision"] = content["isometry"]["config"]["trainer"]["precision"]
+    now["precision"] = config.trainer.precision
     changed = [f"{key} {then.get(key)} there, {value} here" for key, value in now.items() if then.get(key) != value]
     if changed:
         notes.append(f"not to the bit what it would have been without a stop: {'; '.join(changed)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -76,6 +77,19 @@ def test_the_newest_is_passed_over_and_the_one_before_gives_the_same_bits(
     assert outcome(folder) == never_stopped("deep_cnn")
 
 
+def test_what_was_passed_over_makes_room_for_what_is_good(folder: Path) -> None:
+    newest, before = committed(folder / "runs/r", LATEST)
+    flip_a_bit(newest)
+    words = [*WORDS, "checkpoint.every_n_steps=1000"]  # but for the one that the signal asks for
+    assert run(folder, words, Fault("batch", 1, terminate)) == 143, said(folder)
+    names = [path.name for path in committed(folder / "runs/r", LATEST)]
+    assert names == [before.name.replace("0000006", "0000007"), before.name]  # the damaged one said it was of step 8
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_without_verification_a_flipped_bit_changes_the_run(folder: Path, never_stopped: Any) -> None:  # noqa: F811
     """The control: this is what the digests are for."""
     newest = committed(folder / "runs/r", LATEST)[0]
@@ -117,8 +131,8 @@ def test_a_checkpoint_of_another_training_is_refused(folder: Path, tmp_path: Pat
 
 
 def test_another_machine_is_told_what_no_longer_holds(folder: Path) -> None:
-    assert run(folder, [*WORDS[:-2], "threads=2", *WORDS[-2:]]) == 0
-    assert "threads 1 there, 2 here" in said(folder)
+    assert run(folder, [*WORDS, "threads=2", "trainer.precision=bf16-mixed"]) == 0
+    assert "threads 1 there, 2 here; precision 32-true there, bf16-mixed here" in said(folder)
 
 
 def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:

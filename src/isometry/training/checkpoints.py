@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..errors import ResourceError
+from ..errors import CheckpointError, ResourceError
 from ..randomness import derive
 from .checkpoint_files import BEST, LATEST, DurableCheckpointIO, committed, read_manifest
 from .signals import Signals
@@ -94,8 +95,9 @@ class Checkpoints(Callback):
     def save(self, trainer: Trainer) -> None:
         """The whole state, and with it which older files can go."""
         self._sync()
-        if self._write(trainer, LATEST, weights_only=False) and trainer.is_global_zero:
-            self._prune()
+        name = self._write(trainer, LATEST, weights_only=False)
+        if name and trainer.is_global_zero:
+            self._prune(name)
 
     def keep_best(self, trainer: Trainer) -> None:
         """The weights, where val/loss is the lowest so far."""
@@ -138,10 +140,15 @@ class Checkpoints(Callback):
                 os.fsync(file)
                 os.close(file)
 
-    def _prune(self) -> None:
+    def _prune(self, newest: str) -> None:
+        """All but the newest two and what they name; those that seem later were damaged, and passed over."""
         latest = committed(self.folder, LATEST)
-        named = {read_manifest(path).get("best") for path in latest[:KEPT]}
-        for path in [*latest[KEPT:], *committed(self.folder, BEST)]:
+        kept = [path for path in latest if path.name <= newest][:KEPT]
+        named = {path.name for path in kept}
+        for path in kept:
+            with suppress(CheckpointError):  # of an earlier process, damaged since
+                named.add(str(read_manifest(path)["best"]))
+        for path in [*latest, *committed(self.folder, BEST)]:
             if path.name not in named:
                 DurableCheckpointIO().remove_checkpoint(path)
 
@@ -170,6 +177,11 @@ class Checkpoints(Callback):
         self.best, self.best_loss = self._restored["best"], self._restored["best_loss"]
         is_over = self._restored["finished"] and self._restored["total_steps"] == self.total_steps
         trainer.should_stop = is_over  # also where it had stopped early
+        before, now = self._restored["world_size"], trainer.world_size
+        if before != now and trainer.is_global_zero:
+            print(
+                f"resumed  not to the bit what it would have been without a stop: {before} processes there, {now} here"
+            )
 
     def _go_on(self, trainer: Trainer) -> None:
         """Before the first batch: what Lightning does not restore, or counted once more while it found its place."""
