@@ -285,7 +285,7 @@ CLAIMS = (
         "bias 0: 1,000); cross-entropy of the last twentieth",
         "forget bias 0: {baseline:.4f}; 1: {one:.4f}; chrono {chrono:.4f}",
         (near("baseline", 10 * math.log(8) / 120, 0.01), at_least("one", 0.165), at_most("chrono", 0.165)),
-        3.5,
+        4.0,
         copy_task,
         note="All three get below 0.173, chrono the furthest: their order is the published one, but at these rates no "
         "start keeps the LSTM at what a net without memory reaches.",
