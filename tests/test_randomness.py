@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from isometry import randomness
-from isometry.randomness import derive, generator, permutation, uniform
+from isometry.randomness import derive, generator, permutation, seed_torch, uniform
 
 KEYS = [0, 1, 2**62 + 12345, derive(1, "augment", 0)]
 MANY = 200_000
@@ -160,3 +160,10 @@ def test_without_the_finaliser_neighbours_are_correlated() -> None:
     draws = (torch.arange(MANY).double() * 0.6180339887498949) % 1
     assert abs(draws.mean() - 1 / 2) < 5 * math.sqrt(1 / 12 / MANY)
     assert abs(correlation(draws[:-1], draws[1:])) > 10 * BOUND
+
+
+def test_seeding_a_step_is_what_torch_would_do() -> None:
+    seed_torch(derive(1, "batch", 2, 3, 0), torch.device("cpu"))
+    mine = torch.rand(5)
+    torch.manual_seed(derive(1, "batch", 2, 3, 0))
+    assert torch.equal(mine, torch.rand(5))

@@ -24,6 +24,16 @@ def generator(seed: int, purpose: str, *counters: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, purpose, *counters))
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """What dropout and the like draw from on the CPU and on `device`.
+
+    `torch.manual_seed` would note for every other kind of device where it was called from: 0.36 ms, each time.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).manual_seed(seed)
+
+
 def permutation(size: int, seed: int, purpose: str, *counters: int | str) -> Tensor:
     """A random order of `0 … size-1`, int64 `[size]`."""
     return torch.randperm(size, generator=generator(seed, purpose, *counters))

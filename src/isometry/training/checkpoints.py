@@ -24,7 +24,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..errors import CheckpointError, ResourceError
-from ..randomness import derive
+from ..randomness import derive, seed_torch
 from .checkpoint_files import BEST, LATEST, DurableCheckpointIO, committed, read_manifest
 from .signals import Signals
 
@@ -77,7 +77,8 @@ class Checkpoints(Callback):
                 self.save(trainer)
             if asked:
                 self.signals.leave(f"at step {step:,}")
-        torch.manual_seed(derive(self.seed, "batch", trainer.current_epoch, batch_idx, trainer.global_rank))
+        key = derive(self.seed, "batch", trainer.current_epoch, batch_idx, trainer.global_rank)
+        seed_torch(key, trainer.strategy.root_device)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit":
