@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic import create_model as create_pydantic_model
 from pydantic_core import PydanticCustomError
 
-from .catalog import GROUPS, SWITCHES, Option, Strategy
+from .catalog import GROUPS, SWITCHES
+from .options import Option, Strategy
 
 CUSTOM = "custom"  # the tag of a switch, or of the model, set to an import path, `my_lab.inits:mine`
 

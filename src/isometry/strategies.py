@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .catalog import GROUPS, SWITCHES, Option, Strategy
+from .catalog import GROUPS, SWITCHES
 from .clashes import CLASHES
+from .options import Option, Strategy
 
 FAMILIES = {**SWITCHES, **GROUPS}
 

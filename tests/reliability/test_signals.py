@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from faults import POINTS
-from harness import COMMON, NETWORKS, Fault, outcome, run, said
+from harness import BATCHES, COMMON, NETWORKS, Fault, outcome, run, said
 from test_killed import never_stopped  # noqa: F401 (a fixture)
 
 from isometry.training.checkpoint_files import LATEST, committed, read_manifest
@@ -54,6 +54,14 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(tmp_path: Path,
     assert run(folder, WORDS, Fault("batch", 6, sends(signal.SIGINT, signal.SIGINT))) == 130
     assert "Ctrl-C again leaves at once" in said(folder)
     assert "interrupted at once" in said(folder)
+    assert run(folder, WORDS) == 0
+    assert outcome(folder) == never_stopped("deep_cnn")
+
+
+def test_a_signal_in_the_last_batch_is_not_forgotten(tmp_path: Path, never_stopped: Any) -> None:  # noqa: F811
+    folder = tmp_path / "k"
+    assert run(folder, WORDS, Fault("batch", BATCHES - 1, sends(signal.SIGTERM))) == 143, said(folder)
+    assert "after the last step, before the test" in said(folder)
     assert run(folder, WORDS) == 0
     assert outcome(folder) == never_stopped("deep_cnn")
 

@@ -111,6 +111,16 @@ def test_the_newest_whole_checkpoint_of_a_run_is_found(saved: Path) -> None:
         find_checkpoint(saved.parents[1] / "nowhere", BEST)
 
 
+def test_a_damaged_latest_manifest_does_not_hide_the_best(saved: Path) -> None:
+    for step, best in ((7, saved.name), (9, "best-of-another.ckpt")):
+        content_of = content() | {"resume": {"best": best}, "global_step": step}
+        DurableCheckpointIO().save_checkpoint(content_of, saved.with_name(f"latest-epoch001-step{step:07d}.ckpt"))
+    later = saved.with_name("best-epoch002-step0000008.ckpt")
+    DurableCheckpointIO().save_checkpoint(content(), later)
+    saved.with_name("latest-epoch001-step0000009.ckpt.json").write_text("{")
+    assert find_checkpoint(saved.parents[1], BEST) == saved
+
+
 def test_a_failed_write_keeps_what_was_there(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

@@ -17,6 +17,7 @@ import pickle
 import platform
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,10 @@ def find_checkpoint(place: str | Path, kind: str) -> Path:
     if not found:
         what = "is neither a file nor a run's folder" if not path.is_dir() else f"has no finished {kind} checkpoint"
         raise CheckpointError(f"error: {place} {what}\n  fix:   give a .ckpt file, or a folder with checkpoints/ in it")
-    named = next((read_manifest(newest).get("best") for newest in committed(path, LATEST)), None)
+    named = None
+    for newest in reversed(committed(path, LATEST)):
+        with suppress(CheckpointError):  # its manifest is damaged: the one before names it
+            named = read_manifest(newest).get("best")
     return next((file for file in found if kind == BEST and file.name == named), found[0])
 
 

@@ -71,7 +71,7 @@ class Checkpoints(Callback):
         if self._restored:
             self._go_on(trainer)
         elif batch_idx % trainer.accumulate_grad_batches == 0:
-            asked = trainer.strategy.reduce_boolean_decision(self.signals.asked is not None, all=False)
+            asked = self._is_asked(trainer)
             if asked or step % self.every_n_steps == 0:
                 self._next_batch = batch_idx
                 self.save(trainer)
@@ -87,10 +87,16 @@ class Checkpoints(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finished, self._next_batch = True, trainer.fit_loop.epoch_loop.batch_progress.current.completed
         self.save(trainer)
+        if self._is_asked(trainer):
+            self.signals.leave("after the last step, before the test")
         self.signals.stop_deferring()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.signals.stop_deferring()
+
+    def _is_asked(self, trainer: Trainer) -> bool:
+        """Whether a signal has come to any of the processes: all leave, or none."""
+        return bool(trainer.strategy.reduce_boolean_decision(self.signals.asked is not None, all=False))
 
     # ------------------------------------------------------------------------------------------ saving
     def save(self, trainer: Trainer) -> None:

@@ -55,9 +55,8 @@ class Signals:
         self._is_deferring = False
 
     def leave(self, where: str) -> NoReturn:
-        """Raises what the signal that came means."""
-        assert self.asked is not None
-        word, error = _WORDS[self.asked]
+        """Raises what the signal that came means; where it came to another process alone, what SIGTERM does."""
+        word, error = _WORDS[self.asked or signal.SIGTERM]
         self._is_deferring = False
         raise error(f"{word} {where}\n  continue:  {self.advice}")
 
