@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "torchmetrics",
         "wandb",
         "rich",
+        "diagnostics",
         "diagnostics.findings",
     },
     "diagnostics": {"torch", "pytorch_lightning", "numpy"},
@@ -107,6 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pytorch_lightning",
     },
     "evaluation": {"build", "config", "machine", "run", "training", "torch", "pytorch_lightning"},
+    "replay": {"build", "run", "diagnostics", *JUDGING, "reports", "training", "torch", "pytorch_lightning"},
     "cli": {
         "config",
         "overrides",
@@ -116,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "checkup",
         "evaluation",
+        "replay",
         "diagnostics.rules",
         "training",
         "reports",

@@ -101,11 +101,12 @@ def test_a_network_data_and_a_logger_of_ones_own_are_used(cli: Cli) -> None:
     assert isometry.load("runs/r", trust=True)(torch.zeros(3, 1, 8, 8)).shape == (3, 2)
 
 
-def test_evaluate_imports_data_of_ones_own_only_when_it_is_named_again(cli: Cli) -> None:
-    assert cli("train", "data=mine:images", "model=mlp", "logger=none", *QUICK)[0] == 0
+def test_evaluate_imports_code_of_ones_own_only_when_it_is_trusted(cli: Cli) -> None:
+    own = ["model=mine:Net", "model.arguments={width: 5}", "norm=none"]
+    assert cli("train", "data=mine:images", *own, "logger=none", *QUICK)[0] == 0
     code, _, err = cli("evaluate", "runs/r")
-    assert (code, "fix:   data=mine:images   if the code is yours" in err) == (4, True)
-    code, out, _ = cli("evaluate", "runs/r", "data=mine:images")
+    assert (code, "fix:   --trust   if the code is yours" in err) == (4, True)
+    code, out, _ = cli("evaluate", "runs/r", "--trust")
     assert (code, "on mine:images" in out) == (0, True)
 
 

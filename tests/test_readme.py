@@ -39,7 +39,7 @@ def test_every_command_would_be_accepted(line: str) -> None:
     words = [word for word in words_of(line) if word not in ("--help", "--cfg")]
     if line.startswith("isometry strategies"):
         assert set(words) <= {*SWITCHES, *GROUPS}
-    elif line.startswith(("isometry report", "isometry evaluate", "isometry diagnose runs/")):
+    elif line.startswith(("isometry report", "isometry evaluate", "isometry replay", "isometry diagnose runs/")):
         assert len(words) == 1
     elif line.startswith("isometry new"):
         assert len(words) == 2

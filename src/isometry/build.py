@@ -244,7 +244,7 @@ def load(place: str | Path, *, trust: bool = False) -> Classifier:
     if foreign and not trust:
         raise CheckpointError(
             f"error: {path} names code from outside isometry: {', '.join(foreign)}\n"
-            "  fix:   load(..., trust=True), if the file is yours"
+            "  fix:   --trust on the command line, load(..., trust=True) in Python, if the file is yours"
         )
     net = network(config, description["image_shape"], len(description["class_names"]))
     module = _wrap(config, net, description, total_steps=1)

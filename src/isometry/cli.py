@@ -20,7 +20,8 @@ USAGE = {
     "python train.py KEY=VALUE …": "train, test, log (the same: isometry train KEY=VALUE …)",
     "isometry diagnose KEY=VALUE …": "what is wrong with this training, and which change cures it: tried",
     "isometry diagnose RUN": "what was wrong with a run, from its folder alone",
-    "isometry evaluate RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder",
+    "isometry evaluate RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder (--trust: with code of yours)",
+    "isometry replay RUN": "the batch that gave the first NaN, run again: which layer, which samples (--trust)",
     "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
     "isometry strategies [FAMILY …]": "every name to choose, its options, and what does not go together",
     "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
@@ -84,6 +85,7 @@ def train(words: Sequence[str]) -> None:
 def evaluate(words: Sequence[str]) -> None:
     from .overrides import change
 
+    words, trust = _without_trust(words)
     if not words or ("=" in words[0] and not os.path.exists(words[0])):
         raise ConfigError("error: which checkpoint?\n  fix:   isometry evaluate RUN_FOLDER_OR_FILE")
     place, others = words[0], words[1:]
@@ -96,14 +98,19 @@ def evaluate(words: Sequence[str]) -> None:
     from .training.checkpoint_files import BEST, find_checkpoint, read_checkpoint
 
     config = change(read_checkpoint(find_checkpoint(place, BEST))["isometry"]["config"], others)
-    if is_import_path(config.data.name) and not any(word.startswith("data=") for word in others):
+    if is_import_path(config.data.name) and not trust:
         raise CheckpointError(
             f"error: {place} names code from outside isometry: {config.data.name}\n"
-            f"  fix:   data={config.data.name}   if the code is yours"
+            "  fix:   --trust   if the code is yours"
         )
     from . import evaluation
 
-    evaluation.evaluate(config, place)
+    evaluation.evaluate(config, place, trust=trust)
+
+
+def _without_trust(words: Sequence[str]) -> tuple[list[str], bool]:
+    """The words but `--trust`, and whether it was there: code that a file names may then be imported."""
+    return [word for word in words if word != "--trust"], "--trust" in words
 
 
 def diagnose(words: Sequence[str]) -> None:
@@ -141,6 +148,15 @@ def report(words: Sequence[str]) -> None:
         print(f"file     {path}")
 
 
+def replay(words: Sequence[str]) -> None:
+    words, trust = _without_trust(words)
+    if len(words) != 1:
+        raise ConfigError("error: which run?\n  fix:   isometry replay runs/NAME, or its nonfinite-….pt")
+    from .replay import replay
+
+    replay(words[0], trust=trust)
+
+
 def strategies(words: Sequence[str]) -> None:
     from .strategies import FAMILIES, page
 
@@ -164,6 +180,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "diagnose": diagnose,
     "evaluate": evaluate,
+    "replay": replay,
     "report": report,
     "strategies": strategies,
     "new": new,

@@ -259,6 +259,7 @@ class Config(Section):
     resume: Text | None
     init_from: Text | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    nonfinite: Annotated[str, one_of("raise", "skip")]
     logger: Annotated[str, one_of_or_own(*GROUPS["logger"])]
     wandb: WandbConfig
     trainer: TrainerConfig

@@ -17,13 +17,19 @@ from .training.checkpoint_files import BEST, find_checkpoint
 from .training.signals import Signals
 
 
-def evaluate(config: Config, place: str) -> dict[str, Any]:
-    """The test accuracy of a checkpoint, from that file and the data alone; also stored as `evaluation.json`."""
+def evaluate(config: Config, place: str, *, trust: bool = False) -> dict[str, Any]:
+    """The test accuracy of a checkpoint, from that file and the data alone; also stored as `evaluation.json`.
+
+    Args:
+        config: The run's, with what was changed.
+        place: A `.ckpt` file or a run's folder.
+        trust: As `build.load` takes it.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     say("machine", check_machine(config))
     path = find_checkpoint(place, BEST)
-    module = build.load(path)
+    module = build.load(path, trust=trust)
     images = build.image_set(config)
     if images.class_names != module.class_names:
         raise CheckpointError(

@@ -34,6 +34,7 @@ from .resume import finished_summary, start_of
 from .training.checkpoint_files import LATEST, committed, fingerprint, read_manifest
 from .training.checkpoints import Checkpoints
 from .training.classifier import Classifier
+from .training.finite_steps import FiniteSteps
 from .training.guard import Guard
 from .training.journal import Journal
 from .training.loggers import finish_wandb, log_results, wandb_logger
@@ -135,7 +136,8 @@ def _fit_and_test(
     progress = TrainingProgress(steps, config.trainer.log_every_n_steps, remark=lambda: _flow(monitor))
     guard = Guard(lambda: monitor.diagnosis, stops=config.monitor.on_critical == "stop")
     watching: list[Callback] = [monitor, guard] if config.monitor.enabled else []
-    trainer = build.trainer(config, folder, loggers, [checkpoints, *watching, progress])
+    finite = FiniteSteps(skips=config.nonfinite == "skip", grad_norm=lambda: monitor.grad_norm, advice=_cure(folder))
+    trainer = build.trainer(config, folder, loggers, [checkpoints, *watching, finite, progress])
     trainer.fit(module, datamodule=data, ckpt_path=str(ckpt_path) if ckpt_path else None)
     if trainer.global_step < steps:
         stops = config.monitor.on_critical == "stop" and not monitor.diagnosis.healthy
@@ -188,12 +190,17 @@ def _best_checkpoint(
         checkpoints.keep_best(trainer)
     loss = float(trainer.callback_metrics.get("val/loss", checkpoints.best_loss))
     if not math.isfinite(loss) or checkpoints.best is None:
-        raise NumericalError(
-            f"error: the training ended with val/loss = {loss}\n"
-            f"  look:  isometry report {folder}   draws where the gradients went\n"
-            "  fix:   trainer.gradient_clip_val=1.0   or   a smaller optimizer.lr   or   norm=batch"
-        )
+        raise NumericalError(f"error: the training ended with val/loss = {loss}\n{_cure(folder)}")
     return folder / "checkpoints" / checkpoints.best
+
+
+def _cure(folder: Path) -> str:
+    """Lines for the error of a training whose numbers are none."""
+    return (
+        f"  look:  isometry replay {folder}   names the layer and the samples,\n"
+        f"         isometry report {folder}   draws where the gradients went\n"
+        "  fix:   trainer.gradient_clip_val=1.0   or   a smaller optimizer.lr   or   norm=batch"
+    )
 
 
 def _best_validation(folder: Path) -> dict[str, float]:

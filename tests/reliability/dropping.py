@@ -1,8 +1,9 @@
-"""An activation with dropout behind it, as a user's own would be: `activation=dropping:relu`."""
+"""Activations as a user's own would be: one with dropout, `dropping:relu`, and one that fails, `dropping:Rare`."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def relu() -> nn.Module:
@@ -10,3 +11,12 @@ def relu() -> nn.Module:
 
 
 relu.gain = 2**0.5  # type: ignore[attr-defined]
+
+
+class Rare(nn.ReLU):
+    """In training, NaN in one call of sixteen, drawn from the batch's own randomness."""
+
+    gain = 2**0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * torch.nan if self.training and torch.rand(()) < 1 / 16 else x)

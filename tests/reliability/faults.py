@@ -123,14 +123,16 @@ def _torn_line(reach: Reach) -> None:
     journal.to_line = torn  # type: ignore[assignment]
 
 
-def _not_a_number(reach: Reach) -> None:
-    real = Classifier.training_step
+def _poisoned(reach: Reach) -> None:
+    real = torch.optim.SGD.step
 
-    def spoiled(self: Classifier, *args: Any) -> torch.Tensor:
-        factor = torch.nan if reach() else 1.0
-        return real(self, *args) * factor
+    def step(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        result = real(self, *args, **kwargs)
+        if reach():
+            self.param_groups[0]["params"][0].data.fill_(torch.nan)
+        return result
 
-    Classifier.training_step = spoiled  # type: ignore[method-assign]
+    torch.optim.SGD.step = step  # type: ignore[method-assign]
 
 
 def _is_checkpoint(source: Any, target: Any, *_: Any) -> bool:
@@ -157,7 +159,7 @@ POINTS: dict[str, Callable[[Reach], None]] = {
     "committed": _before(Checkpoints, "_prune"),
     "prune": _before(Path, "unlink", _is_file_of_pruned),
     "journal": _torn_line,
-    "nan": _not_a_number,
+    "weights": _poisoned,
     "append": _before(Appender, "_write"),
     "test": _before(Classifier, "test_step"),
     "finish": _after(Checkpoints, "on_train_end"),

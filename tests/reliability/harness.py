@@ -16,7 +16,7 @@ around one of its functions, in the forked process alone.
     prune                an old one has lost its manifest, and is still there
     journal              a line of the journal is half written
     append               a line is about to be written
-    nan                  a loss becomes no number
+    weights              a step makes weights that are no numbers
     test                 a test batch is about to be looked at
     finish               the training is over, nothing is tested
 """

@@ -90,11 +90,38 @@ def test_lines_that_are_never_written_are_said_to_be_lost(tmp_path: Path, capsys
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
-    """From the sixth batch on nothing is a number: what was saved before stays, and stays the newest."""
+    """After the fourth step one is a NaN: what was saved before stays, and stays the newest."""
     folder = tmp_path / "k"
-    words = [word for word in WORDS if not word.startswith(("clip=", "scheduler", "early_stopping"))]
-    assert run(folder, words, Fault("nan", 5, nothing, times=1000)) == 5, said(folder)
+    assert run(folder, WORDS, Fault("weights", 3, nothing)) == 5, said(folder)
     assert "not saved at step 4: weights or optimizer hold a NaN or an infinity" in said(folder)
     newest = read_checkpoint(committed(folder / "runs/r", LATEST)[0])
     assert newest["global_step"] == 2
     assert all(bool(value.isfinite().all()) for value in newest["state_dict"].values())
+
+
+# ------------------------------------------------------------------------------------------- numbers
+FAILING = [*NETWORKS["deep_cnn"], *[word for word in COMMON if "=dropping" not in word], "activation=dropping:Rare"]
+
+
+def test_a_nan_ends_the_run_before_the_step_and_what_was_saved_is_good(tmp_path: Path) -> None:
+    folder = tmp_path / "k"
+    command = [*FAILING, "run_name=r", "resume=auto"]
+    assert run(folder, command) == 5
+    assert "was not made: its loss or gradient is not finite" in said(folder)
+    saved = read_checkpoint(committed(folder / "runs/r", LATEST)[0])
+    assert all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
+    assert run(folder, command) == 5  # the same batch again
+    assert run(folder, [*command, "nonfinite=skip"]) == 0, said(folder)  # and past it
+
+
+def test_skipped_steps_are_skipped_again_after_a_kill(tmp_path: Path) -> None:
+    command = [*FAILING, "nonfinite=skip", "run_name=r", "resume=auto"]
+    assert run(tmp_path / "whole", command) == 0, said(tmp_path / "whole")
+    wanted = outcome(tmp_path / "whole")
+    counts = [row["health/skipped_steps"] for row in wanted["journal"] if "health/skipped_steps" in row]
+    assert len(counts) > 1
+    assert counts == [*range(1, len(counts) + 1)]
+    for batch in (7, 8):
+        run(tmp_path / "k", command, Fault("batch", batch))
+    assert run(tmp_path / "k", command) == 0, said(tmp_path / "k")
+    assert outcome(tmp_path / "k") == wanted

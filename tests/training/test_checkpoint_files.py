@@ -54,6 +54,16 @@ def test_every_truncation_is_recognised(saved: Path) -> None:
             read_checkpoint(saved)
 
 
+def test_a_lone_file_that_is_torn_or_something_else_is_refused(saved: Path) -> None:
+    whole = saved.read_bytes()
+    (saved.parent / f"{saved.name}.json").unlink()
+    starts = [whole[:length] for length in range(0, len(whole), len(whole) // 16)]
+    for wrong in (*starts, b"hello\n", b"\x80\x02}q\x00.", whole[::-1]):
+        saved.write_bytes(wrong)
+        with pytest.raises(CheckpointError, match=r"was refused|not written by isometry"):
+            read_checkpoint(saved)
+
+
 @pytest.mark.parametrize("alone", [False, True], ids=["with manifest", "file alone"])
 def test_a_flipped_bit_in_the_weights_is_recognised(saved: Path, alone: bool) -> None:
     whole = bytearray(saved.read_bytes())

@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from . import metrics
 from .clipping import AfterClipping, clips_itself, trainer_clipping
 from .findings import Diagnosis, changes
 from .history import History, NonFiniteRecord, Record, decode, encode, read_history
-from .nonfinite import Source, describe, find_source, first_parameter, keep, noticed_late
+from .nonfinite import Suspect, describe, locate, noticed_late
 from .ride import Ride, TrainingLayout, Watch
 from .rules import judge
 from .scaling import loss_scale, loss_scaler
@@ -64,6 +64,7 @@ class GradientMonitor(Callback):
     Attributes:
         history: What was measured.
         diagnosis: What the rules say of it so far.
+        grad_norm: Of the coming step's whole gradient, from `on_before_optimizer_step` on; None: there is no gradient.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class GradientMonitor(Callback):
         self.settings = settings
         self.history = History()
         self.diagnosis = Diagnosis()
+        self.grad_norm: Tensor | None = None
         self._handles: list[Any] = []
         self._ride: Ride | None = None
         self._watch: Watch | None = None
@@ -100,9 +102,9 @@ class GradientMonitor(Callback):
         self._probed_step = -1
         self._batch_step = 0  # before the last batch
         self._layout: TrainingLayout | None = None
-        self._batch: tuple[Any, int, Tensor] | None = None  # the batch, its index, the random state before it
+        self._batch: Suspect | None = None
         self._loss: Tensor | None = None  # of the coming step, summed over accumulated batches
-        self._suspect: tuple[Any, int, Tensor] | None = None  # the first of these batches whose loss is not finite
+        self._suspect: Suspect | None = None  # the first of these batches whose loss is not finite
         self._is_broken = False  # whether a NaN was met
         self._seconds, self._steps = 0.0, 0  # since the last record
 
@@ -136,7 +138,7 @@ class GradientMonitor(Callback):
             ahead = 1 if pl_module.automatic_optimization else max(len(trainer.optimizers), last)
             self._batch_step = step
             self._is_due = any(map(self._due, range(step, step + ahead)))
-            self._batch = (batch, batch_idx, torch.get_rng_state())
+            self._batch = Suspect(batch, batch_idx, torch.get_rng_state())
             if self._is_due and step != self._probed_step:
                 self._probed_step = step  # once, though gradients may be accumulated over several batches
                 self._layout = self._layout or TrainingLayout(pl_module)
@@ -170,13 +172,14 @@ class GradientMonitor(Callback):
                 window.lr = max(float(group["lr"]) for group in optimizer.param_groups)
             total = window.measure(owned, step, loss, None if is_hooked else clipping, scale, unscales_itself)
             suspect, self._suspect = self._suspect or self._batch, None
+            self.grad_norm = total
             if total is None:
                 return  # no gradient: training_step returned None
             self._steps += 1
             is_nonfinite = total.device.type == "cpu" and not math.isfinite(total.item())
             if is_nonfinite and not self._is_broken and not (scaler and _is_finite(loss)):
                 self._is_broken = True
-                self._locate(trainer, pl_module, suspect)
+                self._report(trainer, locate(trainer, pl_module, suspect, self.path))
                 window.take(self.histograms)
             elif self._is_due:
                 window.take(self.histograms)
@@ -259,8 +262,7 @@ class GradientMonitor(Callback):
         late = None if self._is_broken or record.scale is not None else noticed_late(record)
         if late is not None:
             self._is_broken = True
-            log.warning(describe(late))
-            self._keep(trainer, late)
+            self._report(trainer, late)
         self._judge(trainer, record.step)
 
     def _judge(self, trainer: Trainer, step: int) -> None:
@@ -284,20 +286,7 @@ class GradientMonitor(Callback):
         if self._watch is None:
             self._watch = Watch(ride.recorder.watch(), profile.step)
 
-    def _locate(self, trainer: Trainer, pl_module: LightningModule, suspect: tuple[Any, int, Tensor] | None) -> None:
-        assert suspect is not None
-        batch, batch_idx, rng_state = suspect
-        source = Source()
-        with suppress(Exception):  # where a step cannot be run again, the parameter is named all the same
-            source = find_source(pl_module, batch, batch_idx, rng_state, trainer.precision_plugin.forward_context())
-        parameter, file = first_parameter(pl_module), None
-        if self.path is not None:
-            rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-            name = f"nonfinite-step{trainer.global_step:07d}{rank}.pt"
-            file = keep(self.path.with_name(name), pl_module, batch, batch_idx, rng_state)
-        record = NonFiniteRecord(
-            trainer.global_step, batch_idx, source.module, parameter, source.samples, source.inputs, file
-        )
+    def _report(self, trainer: Trainer, record: NonFiniteRecord) -> None:
         log.warning(describe(record))
         self._keep(trainer, record)
 

@@ -2,7 +2,8 @@
 
 Asked once, when the gradient of a step is not finite and before clipping spreads it (clipping multiplies every gradient
 by clip/NaN). The weights are still those of the step, so the forward pass is run again on the same batch, with the same
-random numbers and a look at every module's output; nothing of it stays. The batch is kept in a file:
+random numbers and a look at every module's output; nothing of it stays. The batch is kept in a file, with the weights
+and what the module puts into a checkpoint:
 
     kept = torch.load("runs/NAME/nonfinite-step0000123.pt", weights_only=True)
     module.load_state_dict(kept["state_dict"])
@@ -13,20 +14,28 @@ from __future__ import annotations
 
 import inspect
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .history import GradientRecord, NonFiniteRecord
 from .layers import plain_path
 from .unchanged import unchanged
+
+
+class Suspect(NamedTuple):
+    """A batch as `training_step` got it, its index in the epoch, and the random state of the CPU before it."""
+
+    batch: Any
+    batch_idx: int
+    rng_state: Tensor
 
 
 @dataclass
@@ -43,6 +52,20 @@ class Source:
     module: str | None = None
     samples: list[int] = field(default_factory=list)
     inputs: bool = False
+
+
+def locate(trainer: Trainer, module: LightningModule, suspect: Suspect | None, beside: Path | None) -> NonFiniteRecord:
+    """Where the coming step's gradient went wrong; the batch is kept in a file `beside` another, None: in none."""
+    assert suspect is not None
+    source = Source()
+    with suppress(Exception):  # where a step cannot be run again, the parameter is named all the same
+        source = find_source(module, *suspect, trainer.precision_plugin.forward_context())
+    parameter, file = first_parameter(module), None
+    if beside is not None:
+        rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+        file = keep(beside.with_name(f"nonfinite-step{trainer.global_step:07d}{rank}.pt"), module, suspect)
+    found = source.module, parameter, source.samples, source.inputs
+    return NonFiniteRecord(trainer.global_step, suspect.batch_idx, *found, file)
 
 
 def find_source(
@@ -97,13 +120,14 @@ def first_parameter(module: nn.Module) -> str | None:
     )
 
 
-def keep(path: Path, module: nn.Module, batch: Any, batch_idx: int, rng_state: Tensor) -> str | None:
+def keep(path: Path, module: LightningModule, suspect: Suspect) -> str | None:
     """Write what `find_source` needs to `path`; its name, or None when the batch or the disk does not allow it."""
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     # Copied, for a slice would bring all the data that it is cut from.
-    batch = tree_map_only(Tensor, lambda tensor: tensor.detach().cpu().clone(), batch)
-    kept = {"batch": batch, "batch_idx": batch_idx, "rng_state": rng_state, "state_dict": state}
+    batch = tree_map_only(Tensor, lambda tensor: tensor.detach().cpu().clone(), suspect.batch)
+    kept = {"state_dict": state, **suspect._replace(batch=batch)._asdict()}
     try:
+        module.on_save_checkpoint(kept)
         torch.save(kept, path)
     except Exception:  # a batch can hold anything, and a disk can be full; the training goes on
         path.unlink(missing_ok=True)
@@ -124,13 +148,18 @@ def noticed_late(record: GradientRecord) -> NonFiniteRecord | None:
 
 def describe(record: NonFiniteRecord) -> str:
     """One sentence: when, where, in which samples."""
-    where = f"in the batch itself, samples {record.samples}" if record.inputs else ""
+    where = f"in the batch itself, {_listed(record.samples)}" if record.inputs else ""
     if record.module is not None:
-        where = f"first in {record.module}" + (f", samples {record.samples}" if record.samples else "")
+        where = f"first in {record.module}" + (f", {_listed(record.samples)}" if record.samples else "")
     elif not where:
         where = f"first in the gradient of {record.parameter}" if record.parameter else "noticed later, on a GPU"
     kept = f"; {record.file} replays it" if record.file else ""
     return f"the gradient of step {record.step} is not finite: {where}{kept}"
+
+
+def _listed(samples: list[int], shown: int = 8) -> str:
+    more = f" and {len(samples) - shown} more" if len(samples) > shown else ""
+    return f"samples {samples[:shown]}{more}"
 
 
 def _look_in(source: Source, around: str, size: int, module: nn.Module, args: Any, kwargs: Any) -> None:

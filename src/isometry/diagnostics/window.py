@@ -131,8 +131,12 @@ class Window:
         )
 
     def close(self, stepped: bool) -> None:
-        """The step is over; `stepped` is False where the loss scaler skipped it."""
+        """The step is over; `stepped` is False where the loss scaler skipped it.
+
+        Where the gradients were taken away in time, no step was made either.
+        """
         self.is_open, self._coming = False, ([], [], torch.empty(0))
+        stepped = stepped and any(parameter.grad is not None for parameter in self._owned)
         if self._logged is not None and stepped:
             pairs = zip(self._logged.parameters, self._logged.weights, strict=True)
             self._logged.moved = tensor_norms([now.detach() - before for now, before in pairs])

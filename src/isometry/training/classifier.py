@@ -94,8 +94,10 @@ class Classifier(LightningModule):
         logits, labels, loss = self._shared_step(batch)
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         self.log_dict({"train/loss": loss.detach(), "train/acc": accuracy})
-        self.log_dict({f"lr/{group['name']}": group["lr"] for group in self.trainer.optimizers[0].param_groups})
         return loss
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log_dict({f"lr/{group['name']}": group["lr"] for group in self.trainer.optimizers[0].param_groups})
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, "val", self.val_accuracy)
