@@ -6,8 +6,9 @@ Writes `benchmarks/reliability.md`. The runs are those of `tests/reliability` (t
 has a state of its own); one is killed after a time between nothing and 1.5 s, continued by the same command, killed
 again … until it gets to its end, and then compared: state digest, journal and gradient history, test accuracy.
 
-The cost is the share of a training's time, from its first batch to its last save, that goes into saving and into the
-hook that derives each batch's seed, in one run of each network at its defaults on the bundled digits.
+The cost is the share of a training's time, from its first batch to its last save, that goes into saving, into the hook
+that derives each batch's seed, and into the question before each step whether it is finite: one run of each network, at
+its defaults, on the bundled digits.
 """
 
 from __future__ import annotations
@@ -59,21 +60,26 @@ def soak(network: str, kills: int, folder: Path, rng: random.Random) -> Counter[
 
 
 def cost(word: str) -> dict[str, float]:
-    """Milliseconds of a save and of the hook before a batch, and the share of the training's time of all of it."""
+    """Milliseconds of a save, of the hooks before a batch and before a step; the share of the training's time."""
     from isometry import run as product
     from isometry.overrides import read
     from isometry.training.checkpoints import Checkpoints
+    from isometry.training.finite_steps import FiniteSteps
 
     saves, hooks = _timed(Checkpoints, "save"), _timed(Checkpoints, "on_train_batch_start")
+    questions = _timed(FiniteSteps, "on_before_optimizer_step")
     with tempfile.TemporaryDirectory() as folder:
         limits = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_test_batches=1", "logger=none"]
         product.train(read([word, *limits, f"runs_dir={folder}"]))
-    spent = [end - begin for begin, end in [*hooks, saves[-1]]]  # the last save is made after the last batch
+    spent = [end - begin for begin, end in [*hooks, *questions, saves[-1]]]  # the last save is after the last batch
     return {
-        "save": 1000 * statistics.median(end - begin for begin, end in saves),
-        "hook": 1000 * statistics.median(spent),
+        **{name: 1000 * _median(calls) for name, calls in (("save", saves), ("hook", hooks), ("question", questions))},
         "share": sum(spent) / (saves[-1][1] - hooks[0][0]),
     }
+
+
+def _median(calls: list[tuple[float, float]]) -> float:
+    return statistics.median(end - begin for begin, end in calls)
 
 
 def _alone(function: Callable[..., Any], *args: Any) -> Any:
@@ -115,11 +121,12 @@ def page(rows: dict[str, Counter[str]], costs: dict[str, dict[str, float]]) -> s
         "",
         "What it costs, with a save every 200 steps:",
         "",
-        "| run | a save | before a batch | of its time |",
+        "| run | a save | before a batch | before a step | of its time |",
+        "|---|---|---|---|---|",
     ]
-    lines += ["|---|---|---|---|"]
     for name, each in costs.items():
-        lines.append(f"| {name} | {each['save']:.0f} ms | {each['hook']:.2f} ms | {each['share']:.2%} |")
+        hooks = f"{each['hook']:.3f} ms | {each['question']:.3f} ms"
+        lines.append(f"| {name} | {each['save']:.0f} ms | {hooks} | {each['share']:.2%} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ whose work it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,15 +50,14 @@ class FiniteSteps(Callback):
         self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         loss, self._loss = self._loss, None
-        is_broken = loss is not None and not _is_finite(loss)
+        is_broken = loss is not None and not math.isfinite(loss.item())
         if not is_broken and loss_scaler(trainer) is None:
             norm = self.grad_norm()
-            is_broken = not _is_finite(_total(parameters) if norm is None else norm)
+            is_broken = not math.isfinite((_total(optimizer) if norm is None else norm).item())
         self._is_dropped = trainer.strategy.reduce_boolean_decision(is_broken, all=False)
         if self._is_dropped:
-            for parameter in parameters:
+            for parameter in _parameters(optimizer):
                 parameter.grad = None
         else:
             self.in_a_row = 0
@@ -96,9 +96,11 @@ class FiniteSteps(Callback):
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
 
 
-def _is_finite(value: Tensor) -> bool:
-    return bool(value.isfinite().all())
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _total(parameters: list[Tensor]) -> Tensor:
-    return combine_norms(tensor_norms([parameter.grad for parameter in parameters if parameter.grad is not None]))
+def _total(optimizer: Optimizer) -> Tensor:
+    """The norm of the whole gradient."""
+    gradients = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
+    return combine_norms(tensor_norms(gradients))
