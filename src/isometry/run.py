@@ -38,6 +38,7 @@ from .training.finite_steps import FiniteSteps
 from .training.guard import Guard
 from .training.journal import Journal
 from .training.loggers import finish_wandb, log_results, wandb_logger
+from .training.passes import Passes
 from .training.progress import TrainingProgress
 from .training.signals import Signals
 
@@ -137,7 +138,7 @@ def _fit_and_test(
     guard = Guard(lambda: monitor.diagnosis, stops=config.monitor.on_critical == "stop")
     watching: list[Callback] = [monitor, guard] if config.monitor.enabled else []
     finite = FiniteSteps(skips=config.nonfinite == "skip", grad_norm=lambda: monitor.grad_norm, advice=_cure(folder))
-    trainer = build.trainer(config, folder, loggers, [checkpoints, *watching, finite, progress])
+    trainer = build.trainer(config, folder, loggers, [checkpoints, Passes(config.seed), *watching, finite, progress])
     trainer.fit(module, datamodule=data, ckpt_path=str(ckpt_path) if ckpt_path else None)
     if trainer.global_step < steps:
         stops = config.monitor.on_critical == "stop" and not monitor.diagnosis.healthy
@@ -218,10 +219,12 @@ def say(topic: str, line: str) -> None:
 
 @contextmanager
 def expected_warnings() -> Iterator[None]:
-    """Silences, by name, the two warnings of Lightning that tell a user of ours nothing."""
+    """Silences, by name, the warnings of Lightning that tell a user of ours nothing."""
     with warnings.catch_warnings():
         # Lightning 2.6.6 on torch 2.15 trips over its own use of a torch class.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # It is, by `training.passes`.
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
         # A continued run keeps its folder.
         warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
         yield

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from isometry import run
 from isometry.diagnostics.monitor import GradientMonitor
 from isometry.jsonl import Appender
-from isometry.training import checkpoint_files, checkpoints, classifier, journal
+from isometry.training import checkpoint_files, checkpoints, classifier, journal, passes
 from isometry.training.checkpoints import Checkpoints
 from isometry.training.classifier import Classifier
 
@@ -171,6 +171,10 @@ def _no_seeds() -> None:
     checkpoints.seed_torch = lambda *_: None  # type: ignore[assignment]
 
 
+def _no_passes() -> None:
+    passes.Passes._seed = lambda *_: None  # type: ignore[method-assign,assignment]
+
+
 def _no_counters() -> None:
     checkpoints._place = lambda *_: None  # type: ignore[assignment]
 
@@ -199,6 +203,7 @@ def _no_verification() -> None:
 
 SPOILED: dict[str, Action] = {
     "batch seeds": _no_seeds,
+    "passes": _no_passes,
     "counters": _no_counters,
     "monitor": _no_monitor,
     "journal": _no_cut,

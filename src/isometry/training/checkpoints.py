@@ -223,5 +223,6 @@ def _place(loops: dict[str, Any], epoch: int, batch: int) -> None:
     validation = loops["epoch_loop.val_loop.batch_progress"]
     for counts in (validation["total"], validation["current"]):
         counts.update(dict.fromkeys(counts, 0))
-    if "combined_loader" in loops["state_dict"]:  # a DataLoader has no place to go on from: it begins a new pass
-        loops["state_dict"]["combined_loader"] = [{"next_batch": batch}]
+    # A place that a loader of another kind noted is one batch too far; `passes` brings it to its own.
+    ours = [state for state in loops["state_dict"].get("combined_loader", ()) if "next_batch" in state]
+    loops["state_dict"]["combined_loader"] = [{"next_batch": batch} for _ in ours]

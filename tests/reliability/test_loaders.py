@@ -1,0 +1,71 @@
+"""Data behind an ordinary `DataLoader`, shuffled and augmented by torch's generator: resumed in mid-epoch, too."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import COMMON, NETWORKS, Fault, killed_and_resumed, outcome, run, said
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from isometry.data.image_data import ImageData
+from isometry.data.sources import Request
+
+
+class Noisy(Dataset[tuple[Tensor, Tensor]]):
+    """Another picture at each look."""
+
+    def __len__(self) -> int:
+        return 270
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.randn(1, 28, 28) + index / 100, torch.tensor(index % 2)
+
+
+class Shuffled(ImageData):
+    workers = 0
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self.image_shape, self.class_names, self.batch_size = (1, 28, 28), ("even", "odd"), request.batch_size
+        self.mean, self.std = torch.zeros(1), torch.ones(1)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Noisy(), self.batch_size, shuffle=True, num_workers=self.workers)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader([(torch.ones(1, 28, 28), 1)] * 30, self.batch_size)
+
+    test_dataloader = val_dataloader
+
+
+class Workers(Shuffled):
+    workers = 2
+
+
+def words(name: str) -> list[str]:
+    common = [word for word in COMMON if not word.startswith(("data.augment", "data.limit"))]
+    return [*NETWORKS["deep_cnn"], *common, f"data=test_loaders:{name}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("Shuffled", (1, 4, 3, 2, 5)), pytest.param("Workers", (5, 6), marks=pytest.mark.slow)]
+)
+def test_a_pass_goes_on_where_it_was(name: str, counts: tuple[int, ...], tmp_path: Path) -> None:
+    """Killed in the first epoch, at its end and in the second, before and after a validation."""
+    assert run(tmp_path / "whole", [*words(name), "run_name=r"]) == 0, said(tmp_path / "whole")
+    killed_and_resumed(tmp_path / "k", words(name), *[Fault("batch", count) for count in counts])
+    assert outcome(tmp_path / "k") == outcome(tmp_path / "whole")
+
+
+def test_without_seeds_of_its_own_it_is_another(tmp_path: Path) -> None:
+    """The control."""
+    assert run(tmp_path / "whole", [*words("Shuffled"), "run_name=r"], None, "passes") == 0
+    command = [*words("Shuffled"), "run_name=r", "resume=auto"]
+    assert run(tmp_path / "k", command, Fault("batch", 6), "passes") == -signal.SIGKILL
+    run(tmp_path / "k", command, None, "passes")
+    assert outcome(tmp_path / "k")["state_digest"] != outcome(tmp_path / "whole")["state_digest"]
