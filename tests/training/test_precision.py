@@ -43,6 +43,7 @@ def test_each_model_trains_in_each_precision_with_each_clipping(
     before = [parameter.detach().clone() for parameter in module.parameters()]
     monitor = GradientMonitor(every_n_steps=1)
     trainer = Trainer(
+        log_every_n_steps=1,
         max_epochs=1,
         limit_train_batches=6,
         limit_val_batches=0,
