@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"pydantic", "pydantic_core"},
     "validation": {"config", "mistakes", "pydantic"},
     "overrides": {"config", "validation", "mistakes", "hydra", "omegaconf"},
-    "resume": {"config", "overrides", "validation", "training", "omegaconf"},
+    "resume": {"config", "overrides", "validation", "data", "training", "omegaconf"},
+    "failures": {"config", "torch"},
     "randomness": {"torch"},
     "layers": {"randomness", "torch"},
     "models": {"layers", "randomness", "torch"},
@@ -81,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {
         "build",
         "config",
+        "failures",
         "folder",
         "machine",
         "resume",

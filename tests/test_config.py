@@ -45,10 +45,19 @@ WRONG: list[tuple[str, list[str]]] = [
     ("trainer.gradient_clip_val=0", ["must be > 0"]),
     ("trainer.gradient_clip_val=nan", ["must be a finite number"]),
     ("trainer.gradient_clip_val=true", ["must be a number"]),
+    ("trainer.gradient_clip_val=inf", ["must be a finite number"]),
     ("trainer.gradient_clip_algorithm=l2", ["norm, value"]),
     ("trainer.max_epochs=ten", ["trainer.max_epochs = ten", "must be an integer", "fix:   trainer.max_epochs=15"]),
     ("trainer.max_epochs=0", ["must be >= 1"]),
     ("trainer.accumulate_grad_batches=0", ["must be >= 1"]),
+    ("trainer.max_steps=0", ["must be >= 1, or null"]),
+    ("trainer.log_every_n_steps=0", ["must be >= 1"]),
+    ("trainer.devices=0", ["an integer >= 1"]),
+    ("checkpoint.every_n_steps=0", ["must be >= 1"]),
+    ("monitor.every_n_steps=0", ["must be >= 1"]),
+    ("early_stopping.patience=0", ["must be >= 1, or null"]),
+    ("data.limit_train_images=0", ["must be >= 2"]),
+    ("threads=0", ["must be >= 1"]),
     ("trainer.limit_train_batches=0.0", ["a share in (0, 1]"]),
     ("trainer.limit_val_batches=1.5", ["a share in (0, 1]"]),
     ("trainer.devices=none", ["auto or an integer"]),
@@ -69,6 +78,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("optimizer=adamw optimizer.beta1=1.0", ["must be < 1"]),
     ("scheduler=step scheduler.milestones=[0.7,0.2]", ["scheduler.milestones must rise"]),
     ("scheduler=step scheduler.milestones=[0.5,3]", ["must be < 1"]),
+    ("scheduler.warmup=1.0", ["must be <= 0.9"]),
     ("scheduler=plateau trainer.check_val_every_n_epoch=2", ["scheduler=plateau looks at val/loss"]),
     ("norm=batch norm.groups=4", ["norm.groups = 4 is not used by norm=batch", "norm.groups=null"]),
     ("init=pytorch_default init.gain=2", ["init.gain = 2 is not used by init=pytorch_default"]),
@@ -118,6 +128,20 @@ def test_wrong_input_exits_2_and_says_what_to_do(line: str, wanted: list[str], c
 def test_all_problems_are_told_at_once(cli: Callable[..., Any]) -> None:
     _, _, err = cli("train", "model.depth=0", "seed=-1", "init=hee", "optimizer.lr=-1")
     assert err.count("error:") == 4
+
+
+def test_all_wrong_types_are_told_at_once(cli: Callable[..., Any]) -> None:
+    wrong = [
+        "seed=true",
+        "trainer.max_epochs=ten",
+        "data.batch_size=[1]",
+        "data.drop_last=7",
+        "wandb.tags=x",
+        "run_name=1.5",
+    ]
+    code, _, err = cli("train", *wrong)
+    assert code == 2
+    assert all(f"error: {word.partition('=')[0]} = " in err for word in wrong)
 
 
 def test_each_problem_says_where_it_comes_from(cli: Callable[..., Any]) -> None:
@@ -272,3 +296,16 @@ def test_validate_refuses_what_is_missing() -> None:
     with pytest.raises(ConfigError, match=r"seed is missing") as error:
         validate(raw)
     assert "optimizer.lr is missing" in str(error.value)
+
+
+def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from isometry.machine import check_machine
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
+    with pytest.raises(ConfigError, match=r"trainer\.devices = 3, but this machine has 2 GPU"):
+        check_machine(read(["trainer.devices=3", "data.batch_size=63"]))
+    assert check_machine(read(["trainer.devices=2"])) == "A GPU (a GPU is there), precision 32-true"

@@ -275,24 +275,25 @@ def test_trainer_options_and_models_work_from_the_command_line(words: list[str],
     assert math.isfinite(summary(tmp_path / "runs/r")["test/loss"])
 
 
-def test_your_own_pictures_train_from_a_folder(cli: Cli, tmp_path: Path) -> None:
+PICTURES = ["data=image_folder", "data.dir=pictures", "data.batch_size=5", "logger=none", "optimizer.lr=0.01",
+            "model.depth=3", "model.width=4", "trainer.log_every_n_steps=2"]  # fmt: skip
+
+
+def paint(folder: Path, size: int = 12, **colors: int) -> None:
+    """Pictures for `data=image_folder`, by class."""
     from PIL import Image
 
     for split, count in (("train", 12), ("test", 4)):
-        for color, name in ((200, "bright"), (30, "dark")):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
+        for name, color in colors.items():
+            place = folder / split / name
+            place.mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                Image.new("RGB", (12, 12), (color, color + number, 0)).save(folder / f"{number}.png")
-    words = [
-        "data=image_folder",
-        "data.dir=pictures",
-        "data.batch_size=5",
-        "logger=none",
-        "model.depth=3",
-        "model.width=4",
-    ]
-    code, _, err = cli("train", *words, "run_name=r", "optimizer.lr=0.01", "trainer.log_every_n_steps=2")
+                Image.new("RGB", (size, size), (color, color + number, 0)).save(place / f"{number}.png")
+
+
+def test_your_own_pictures_train_from_a_folder(cli: Cli, tmp_path: Path) -> None:
+    paint(tmp_path / "pictures", bright=200, dark=30)
+    code, _, err = cli("train", *PICTURES, "run_name=r")
     assert (code, err) == (0, "")
     assert summary(tmp_path / "runs/r")["test/acc"] == 1.0
     assert isometry.load("runs/r").class_names == ("bright", "dark")
@@ -323,6 +324,45 @@ def test_the_profile_preset_ends_before_its_first_validation_and_leaves_a_table(
     assert math.isfinite(summary(tmp_path / "runs/r")["val/loss"])
 
 
+def test_data_that_has_changed_under_the_same_name_is_told_or_refused(cli: Cli, tmp_path: Path) -> None:
+    changed = "the training images have changed"
+    paint(tmp_path / "pictures", bright=200, dark=30)
+    cli("train", *PICTURES, "run_name=r", "trainer.max_epochs=1")
+    code, out, _ = cli("train", "resume=r", "trainer.max_epochs=2")
+    assert (code, "resumed  at step 4" in out, changed in out) == (0, True, False)
+    paint(tmp_path / "pictures", bright=201)
+    code, out, _ = cli("train", "resume=r", "trainer.max_epochs=3")
+    assert (code, "resumed  at step 8" in out, changed in out) == (0, True, True)
+    paint(tmp_path / "pictures", grey=90)
+    code, _, err = cli("train", "resume=r", "trainer.max_epochs=4")
+    assert (code, "class_names: ['bright', 'dark'] there, ['bright', 'dark', 'grey'] here" in err) == (4, True)
+    shutil.rmtree(tmp_path / "pictures")
+    paint(tmp_path / "pictures", size=16, bright=200, dark=30)
+    code, _, err = cli("train", "resume=r", "trainer.max_epochs=4")
+    assert (code, "image_shape: [3, 12, 12] there, [3, 16, 16] here" in err) == (4, True)
+
+
+def test_folders_may_have_any_name_and_be_links(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "mein Ordner ü=1"
+    (place / "elsewhere").mkdir(parents=True)
+    (place / "Läufe").mkdir()
+    (place / "Läufe" / "a=b ç").symlink_to(place / "elsewhere")
+    monkeypatch.chdir(place)
+    words = ['runs_dir="Läufe"', "trainer.max_epochs=1"]
+    code, out, err = cli("train", *TINY, *words, 'run_name="a=b ç"')
+    assert (code, err) == (0, "")
+    assert "W&B offline" in out
+    code, out, err = cli("train", 'runs_dir="Läufe"', 'resume="a=b ç"', "trainer.max_epochs=2", "logger=csv")
+    assert (code, err) == (0, "")
+    assert "resumed  at step 9" in out
+    assert summary(place / "elsewhere")["steps"] == 18
+    assert (place / "elsewhere/csv/metrics.csv").is_file()
+    assert list(place.glob("elsewhere/wandb/offline-run-*"))
+    for command in ("evaluate", "report"):
+        assert cli(command, "Läufe/a=b ç")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == [place.name]
+
+
 # ------------------------------------------------------------------------------------------------------------ failures
 def test_a_folder_that_holds_a_run_is_not_written_over(cli: Cli, tmp_path: Path) -> None:
     cli("train", *QUIET, "run_name=r")
@@ -345,6 +385,8 @@ def test_a_folder_that_holds_a_run_is_not_written_over(cli: Cli, tmp_path: Path)
         (["resume=nowhere"], 4, "no run's folder"),
         (["init_from=nowhere.ckpt"], 4, "neither a file nor a run's folder"),
         (["runs_dir=afile"], 6, "cannot write into afile"),
+        (["runs_dir=.", "run_name=afile"], 6, "cannot write into afile"),
+        (["runs_dir=/proc/nowhere"], 6, "cannot write into /proc/nowhere"),  # whoever is asked
         (["norm=none", "optimizer.lr=1e18", "scheduler=constant"], 5, "step 1 was not made: its loss"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

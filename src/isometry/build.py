@@ -5,8 +5,11 @@ Everything below takes finished things and plain arguments; nothing below sees a
 
 from __future__ import annotations
 
+import atexit
 import math
+import signal
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +20,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from .catalog import GROUPS, SWITCHES
@@ -302,6 +306,7 @@ def total_steps(config: Config, batches_per_epoch: int) -> int:
 def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
     """Lightning's Trainer for one run in `folder`."""
     options = config.trainer.options()
+    timeout = options.pop("ddp_timeout")
     options["max_steps"] = -1 if options["max_steps"] is None else options["max_steps"]
     if options["profiler"]:
         profilers = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
@@ -320,9 +325,20 @@ def trainer(config: Config, folder: Path, loggers: Sequence[Logger], callbacks: 
         enable_progress_bar=False,  # training.progress has its own
         num_sanity_val_steps=0,  # build.check_forward and the first validation do
     )
+    _rule_processes(made, timeout)
     if config.data.batch_size % made.world_size:
         raise ConfigError(
             f"error: data.batch_size = {config.data.batch_size} is the global batch: "
             f"{made.world_size} processes cannot share it evenly\n  fix:   another data.batch_size or trainer.devices"
         )
     return made
+
+
+def _rule_processes(trainer: Trainer, timeout: float) -> None:
+    """No process waits for ever for another one, and none is left behind."""
+    # Lightning's handler waits for the other processes, wherever these are; `training.signals` has its own.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    if isinstance(trainer.strategy, DDPStrategy):  # asked for, or found by Lightning's auto
+        trainer.strategy._timeout = timedelta(seconds=timeout)
+    if trainer.strategy.launcher:
+        atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)  # those it started that hang

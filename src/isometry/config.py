@@ -121,6 +121,7 @@ class TrainerConfig(Section):
     devices: Annotated[int | str, BeforeValidator(_count_or_auto)]
     strategy: Annotated[str, one_of("auto", "ddp")]
     num_nodes: Annotated[int, Field(ge=1)]
+    ddp_timeout: Annotated[float, Field(gt=0)]
     precision: Annotated[str, one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true")]
     max_epochs: Annotated[int, Field(ge=1)]
     max_steps: Annotated[int, Field(ge=1)] | None

@@ -41,6 +41,12 @@ class ResourceError(IsometryError):
     exit_code = 6
 
 
+class DistributedError(IsometryError):
+    """Another process of the same training that ended, or did not answer in time."""
+
+    exit_code = 7
+
+
 class CriticalFinding(IsometryError):  # noqa: N818 (what the run was asked to report)
     """A run that is diagnosed as broken, where `diagnose.strict` asks to say so."""
 

@@ -8,11 +8,12 @@ RUN       a run's folder or its name, likewise
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -20,6 +21,9 @@ from .config import CONFIG_DIR, Config
 from .errors import CheckpointError, ConfigError
 from .overrides import change, read, values
 from .validation import differing_identity
+
+if TYPE_CHECKING:
+    from .data.image_data import ImageData  # torch: not while words are checked
 
 AUTO, LATEST = "auto", "latest"
 
@@ -105,11 +109,11 @@ class Start:
     notes: tuple[str, ...] = ()
 
 
-def start_of(folder: Path, config: Config) -> Start:
+def start_of(folder: Path, config: Config, data: ImageData) -> Start:
     """The newest whole checkpoint of a run.
 
     Raises:
-        CheckpointError: There are checkpoints and none is whole, or it is another training's.
+        CheckpointError: There are checkpoints and none is whole, or it is another training's, or of other data.
     """
     from .training import checkpoint_files as files  # torch: not while words are checked
 
@@ -117,7 +121,7 @@ def start_of(folder: Path, config: Config) -> Start:
         return Start(None, notes=("no checkpoint is there yet: from the start",))
     path, content, refused = files.newest_whole(folder)
     _same_training(path, content["isometry"]["config"], config)
-    notes = [f"passed over: {reason}" for reason in refused]
+    notes = [f"passed over: {reason}" for reason in refused] + _same_data(path, content["isometry"], data)
     then, now = dict(content["isometry"]["fingerprint"]), dict(files.fingerprint())
     then["precision"] = content["isometry"]["config"]["trainer"]["precision"]
     now["precision"] = config.trainer.precision
@@ -126,6 +130,24 @@ def start_of(folder: Path, config: Config) -> Start:
         notes.append(f"not to the bit what it would have been without a stop: {'; '.join(changed)}")
     notes.append(f"at step {content['global_step']:,}, from {path}")
     return Start(path, content["resume"]["sizes"], tuple(notes))
+
+
+def _same_data(path: Path, then: Mapping[str, Any], data: ImageData) -> list[str]:
+    """A note where the same keys stand for other images now, as their mean and deviation tell.
+
+    Raises:
+        CheckpointError: The network would not even fit them.
+    """
+    for key, now in (("class_names", list(data.class_names)), ("image_shape", list(data.image_shape))):
+        if then[key] != now:
+            raise CheckpointError(
+                f"error: {path} was trained on other data\n  {key}: {then[key]} there, {now} here\n"
+                "  fix:   the data it was trained on, or a new run from its weights with init_from="
+            )
+    before, after = [*then["mean"], *then["std"]], [*data.mean.tolist(), *data.std.tolist()]
+    if all(math.isclose(old, new, rel_tol=1e-6) for old, new in zip(before, after, strict=False)):
+        return []
+    return ["not what it would have been without a stop: the training images have changed, by their mean and deviation"]
 
 
 def finished_summary(folder: Path, steps: int) -> dict[str, Any] | None:

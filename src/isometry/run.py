@@ -24,7 +24,8 @@ from . import build
 from .config import Config
 from .data.image_data import ImageData
 from .diagnostics.monitor import GradientMonitor
-from .errors import IsometryError, NumericalError, ResourceError
+from .errors import IsometryError, NumericalError
+from .failures import continuing, in_words
 from .folder import enter_folder, is_first_process, leave_folder
 from .jsonl import read_lines
 from .machine import check_machine
@@ -59,17 +60,14 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     say("machine", check_machine(config))
     folder = enter_folder(config)
     try:
-        with expected_warnings(), Signals(f"python train.py resume={folder}") as signals:
+        with expected_warnings(), Signals(continuing(folder)) as signals:
             return _train_in(folder, config, overrides, signals)
     except IsometryError:
         raise
-    except torch.cuda.OutOfMemoryError as error:
-        raise ResourceError(f"error: the GPU's memory is full: {error}\n  fix:   a smaller data.batch_size") from None
-    except OSError as error:
-        raise ResourceError(f"error: {error}\n  look:  is the disk of {folder} full or read-only?") from error
     except Exception as error:
-        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise ResourceError(f"error: torch.compile failed: {error}\n  fix:   model.compile=false") from error
+        told = in_words(error, folder, config)
+        if told is not None:
+            raise told from error
         with suppress(OSError):
             (folder / "error.log").write_text(traceback.format_exc())
             error.add_note(f"  look:  {folder / 'error.log'}")
@@ -89,7 +87,7 @@ def _train_in(folder: Path, config: Config, overrides: Sequence[str], signals: S
     if config.resume and (finished := finished_summary(folder, steps)):
         say("finished", f"before, after {finished['steps']:,} of {steps:,} steps; trainer.max_epochs=… adds some")
         return finished
-    ckpt_path = _continue(folder, config) if config.resume else None
+    ckpt_path = _continue(folder, config, data) if config.resume else None
     module = build.classifier(config, data, steps)
     size = sum(parameter.numel() for parameter in module.parameters())
     say("model", f"{config.model.name}, {size:,} parameters, {steps:,} steps")
@@ -170,9 +168,9 @@ def _fit_and_test(
     }
 
 
-def _continue(folder: Path, config: Config) -> Path | None:
+def _continue(folder: Path, config: Config, data: ImageData) -> Path | None:
     """The checkpoint to go on from; None: from the start. What was written after it is cut off, and written again."""
-    start = start_of(folder, config)
+    start = start_of(folder, config, data)
     for note in start.notes:
         say("resumed", note)
     for name in (JOURNAL, HISTORY):
@@ -269,6 +267,8 @@ def _draw(folder: Path, module: Classifier, data: ImageData, confusion: Any) -> 
             (images, labels), path = shown, folder / "predictions.png"
             probabilities = module.predict(images).numpy()
             plots.sample_predictions(images.numpy(), labels.tolist(), probabilities, module.class_names, path)
+    except IsometryError:  # a signal that came meanwhile
+        raise
     except Exception as error:  # a class name can hold what matplotlib takes for mathematics
         say("pictures", f"not all could be drawn: {error}")
 

@@ -60,7 +60,14 @@ def torn_manifest(path: Path) -> None:
     truncate(manifest_of(path))
 
 
-DAMAGES: list[Callable[[Path], None]] = [truncate, empty, flip_a_bit, exchange, no_manifest, torn_manifest]
+def foreign_manifest(path: Path) -> None:
+    """Whole JSON, and nothing of what a manifest says."""
+    manifest_of(path).write_text('{"sha256": 3, "weights": ["a", "b"]}')
+
+
+DAMAGES: list[Callable[[Path], None]] = [
+    truncate, empty, flip_a_bit, exchange, no_manifest, torn_manifest, foreign_manifest
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -128,6 +135,20 @@ def test_a_checkpoint_of_another_training_is_refused(folder: Path, tmp_path: Pat
         shutil.copy(manifest_of(foreign), manifest_of(path))
     assert run(folder, WORDS) == 4
     assert "model.width: 8 there, 4 here" in said(folder)
+
+
+def test_clocks_that_lie_change_nothing(folder: Path, never_stopped: Any) -> None:  # noqa: F811
+    """The newest is that of the last step, whatever its file says, and no time that goes backwards is waited for."""
+    newest, before = committed(folder / "runs/r", LATEST)
+    os.utime(newest, (0, 0))
+    os.utime(before, (2**32, 2**32))
+    assert run(folder, WORDS, Fault("batch", 1, turn_back_the_clock)) == 0, said(folder)
+    assert f"from runs/r/checkpoints/{newest.name}" in said(folder)
+    assert outcome(folder) == never_stopped("deep_cnn")
+
+
+def turn_back_the_clock() -> None:
+    time.time = lambda: 0.0
 
 
 def test_another_machine_is_told_what_no_longer_holds(folder: Path) -> None:

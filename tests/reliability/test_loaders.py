@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Noisy(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Shuffled(ImageData):
-    workers = 0
+    workers, pictures = 0, Noisy
 
     def __init__(self, request: Request) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Shuffled(ImageData):
         self.mean, self.std = torch.zeros(1), torch.ones(1)
 
     def train_dataloader(self) -> Any:
-        return DataLoader(Noisy(), self.batch_size, shuffle=True, num_workers=self.workers)
+        return DataLoader(self.pictures(), self.batch_size, shuffle=True, num_workers=self.workers)
 
     def val_dataloader(self) -> Any:
         return DataLoader([(torch.ones(1, 28, 28), 1)] * 30, self.batch_size)
@@ -45,6 +46,32 @@ class Shuffled(ImageData):
 
 class Workers(Shuffled):
     workers = 2
+
+
+class Torn(Noisy):
+    """One of its pictures cannot be read, unless the file `mended` is there."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 200 and not Path("mended").exists():
+            raise ValueError("a torn picture")
+        return super().__getitem__(index)
+
+
+class Deadly(Noisy):
+    """One of its pictures ends the worker that reads it."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 200 and not Path("mended").exists():
+            os._exit(9)
+        return super().__getitem__(index)
+
+
+class Raising(Workers):
+    pictures = Torn
+
+
+class Dying(Workers):
+    pictures = Deadly
 
 
 def words(name: str) -> list[str]:
@@ -60,6 +87,24 @@ def test_a_pass_goes_on_where_it_was(name: str, counts: tuple[int, ...], tmp_pat
     assert run(tmp_path / "whole", [*words(name), "run_name=r"]) == 0, said(tmp_path / "whole")
     killed_and_resumed(tmp_path / "k", words(name), *[Fault("batch", count) for count in counts])
     assert outcome(tmp_path / "k") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [("Raising", 1, "unexpected ValueError: Caught ValueError in DataLoader worker"), ("Dying", 3, "has died")],
+)
+def test_a_worker_that_fails_ends_the_run_and_what_was_saved_is_good(
+    name: str, code: int, told: str, tmp_path: Path
+) -> None:
+    folder, whole, command = tmp_path / "k", tmp_path / "whole", [*words(name), "run_name=r", "resume=auto"]
+    assert run(folder, command) == code, said(folder)
+    assert told in said(folder)
+    whole.mkdir()
+    for place in (folder, whole):
+        (place / "mended").touch()
+        assert run(place, command) == 0, said(place)
+    assert outcome(folder) == outcome(whole)
 
 
 def test_without_seeds_of_its_own_it_is_another(tmp_path: Path) -> None:

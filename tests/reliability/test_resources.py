@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from harness import COMMON, NETWORKS, Fault, nothing, outcome, run, said
 from test_killed import never_stopped  # noqa: F401 (a fixture)
 
@@ -20,6 +21,26 @@ WORDS = [*NETWORKS["deep_cnn"], *COMMON, "run_name=r", "resume=auto"]
 
 def refuse(number: int) -> None:
     raise OSError(number, os.strerror(number))
+
+
+def take_more_than_there_is(library: str) -> None:
+    bytearray(1 << 60) if library == "Python" else torch.empty(1 << 60)
+
+
+@pytest.mark.parametrize("library", ["Python", "torch"])
+def test_a_memory_that_is_full_is_told_and_what_was_saved_is_good(
+    library: str,
+    tmp_path: Path,
+    never_stopped: Any,  # noqa: F811
+) -> None:
+    folder = tmp_path / "k"
+    assert run(folder, WORDS, Fault("batch", 10, partial(take_more_than_there_is, library))) == 6, said(folder)
+    assert "error: the memory is full: " in said(folder)
+    assert "fix:   a smaller data.batch_size" in said(folder)
+    assert "Traceback" not in said(folder)
+    assert run(folder, WORDS) == 0, said(folder)
+    assert "from the start" not in said(folder).rpartition("resumed")[2]
+    assert outcome(folder) == never_stopped("deep_cnn")
 
 
 @pytest.mark.parametrize("point", ["write", "rename", "manifest"])

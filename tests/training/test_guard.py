@@ -44,6 +44,8 @@ class Line(LightningModule):
 class Run:
     """Stands for a W&B run: keeps what it is told."""
 
+    dir = "wandb/run-1-ab/files"
+
     def __init__(self) -> None:
         self.alerts: list[tuple[str, str, str]] = []
 
@@ -61,7 +63,7 @@ class Guest(WandbLogger):
     """A WandbLogger around such a run, without a service."""
 
     def __init__(self) -> None:
-        self.run = Run()
+        self.run = self._experiment = Run()
         self._save_dir, self._name, self._id = ".", "guest", "guest"
 
     @property
@@ -138,7 +140,7 @@ def test_other_loggers_get_no_alert_and_without_any_it_stops_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train([diagnosis("non_finite")], CSVLogger(tmp_path), stops=False) == 8
-    assert "did not take" not in capsys.readouterr().out
+    assert "W&B" not in capsys.readouterr().out
     assert train([diagnosis("non_finite")], stops=True) == 1
 
 
@@ -151,7 +153,7 @@ def test_a_service_that_takes_no_alert_stops_nothing(
     guest = Guest()
     monkeypatch.setattr(guest.run, "alert", dead)
     assert train([FINE, diagnosis("non_finite")], guest, stops=False) == 8
-    assert capsys.readouterr().out.count("did not take the alert (service died)") == 1
+    assert capsys.readouterr().out.count("W&B stopped (service died)") == 1
 
 
 def test_the_stop_is_decided_together() -> None:

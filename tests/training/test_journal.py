@@ -34,6 +34,14 @@ def test_nan_and_infinity_are_kept_in_strict_json(tmp_path: Path) -> None:
     assert math.isnan(float("NaN"))
 
 
+def test_a_name_may_hold_any_letter(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "metrics.jsonl")
+    journal.log_metrics({'val/größe ∂L/∂z 损失\n"': math.nan}, step=0)
+    journal.finalize("success")
+    (record,) = read_lines(tmp_path / "metrics.jsonl")
+    assert math.isnan(float(record['val/größe ∂L/∂z 损失\n"']))
+
+
 def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytorch_lightning.loggers import WandbLogger
 
 from isometry.training import loggers
 
@@ -50,17 +52,67 @@ def test_online_without_a_key_does_not_ask_for_one(monkeypatch: pytest.MonkeyPat
     assert loggers._choose_mode("auto") == ("offline", "WANDB_MODE=online, but there is no API key")
 
 
-def test_a_wandb_that_dies_in_mid_run_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    class Dead:
-        def log(self, metrics: dict[str, float]) -> None:
-            raise ConnectionError("service died")
+class Dead:
+    """Stands for a W&B run whose process has died."""
 
+    dir = "wandb/offline-run-1-ab/files"
+
+    def log(self, metrics: dict[str, float]) -> None:
+        raise ConnectionError("service died")
+
+    def finish(self, exit_code: int) -> None:
+        raise ConnectionError("service died")
+
+
+def test_a_wandb_that_dies_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     logger = loggers.GuestWandbLogger(experiment=Dead())  # type: ignore[arg-type]
     for step in range(3):
         logger.log_metrics({"train/loss": 1.0}, step)
-    assert capsys.readouterr().out.count("W&B stopped logging (service died)") == 1
     loggers.log_results(logger, {}, [], {})
-    assert "did not take the results" in capsys.readouterr().out
+    loggers.finish_wandb(logger, 0)
+    assert capsys.readouterr().out == (
+        "W&B stopped (service died); the journal metrics.jsonl has every value, "
+        "upload what W&B has: wandb sync wandb/offline-run-1-ab\n"
+    )
+
+
+def test_a_finish_that_fails_is_told_and_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    loggers.finish_wandb(loggers.GuestWandbLogger(experiment=Dead()), 0)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.count("W&B stopped (service died)") == 1
+
+
+def test_a_logger_of_the_users_that_never_started_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Lazy(WandbLogger):
+        @property
+        def experiment(self) -> Any:
+            raise ConnectionError("no server")
+
+    logger = Lazy(offline=True)
+    loggers.finish_wandb(logger, 0)
+    assert capsys.readouterr().out == "W&B stopped (no server); the journal metrics.jsonl has every value\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_the_run_after_one_whose_process_was_lost_is_logged(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hanging one takes some rows, as many as wait in a socket, and then nothing returns."""
+    monkeypatch.setattr(loggers, "CALL_TIMEOUT", 1)
+    (tmp_path / "a").mkdir()
+    logger, line = loggers.wandb_logger(tmp_path / "a", mode="offline", **OPTIONS)
+    service = loggers._service()
+    assert logger is not None, line
+    assert service is not None
+    service.send_signal(number)
+    for step in range(1000):
+        logger.log_metrics({f"own/{index}": 0.0 for index in range(300)}, step)
+    loggers.finish_wandb(logger, 0)
+    assert service.wait(10) == -signal.SIGKILL
+    (tmp_path / "b").mkdir()
+    logger, line = loggers.wandb_logger(tmp_path / "b", mode="offline", **OPTIONS)
+    assert logger is not None, line
+    loggers.finish_wandb(logger, 0)
+    assert logger not in loggers._failed
 
 
 def test_a_netrc_entry_counts_as_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,16 +156,3 @@ def test_a_wandb_that_does_not_start_at_all_is_told(tmp_path: Path, monkeypatch:
     logger, line = loggers.wandb_logger(tmp_path, mode="auto", **OPTIONS)
     assert logger is None
     assert line == "W&B did not start (no space left); the journal metrics.jsonl has every value"
-
-
-def test_a_finish_that_fails_is_told_and_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
-    class Failing:
-        save_dir = "runs/x"
-
-        class experiment:  # noqa: N801
-            @staticmethod
-            def finish(exit_code: int) -> None:
-                raise RuntimeError("service died")
-
-    loggers.finish_wandb(Failing(), 0)  # type: ignore[arg-type]
-    assert "service died" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..diagnostics.history import History
-from ..errors import CheckpointError
+from ..errors import CheckpointError, IsometryError
 from . import plots
 from .html import history_in, write_report
 
@@ -40,6 +40,8 @@ def draw(folder: Path) -> list[Path]:
             if applies(history):
                 picture(history, path)
                 made.append(path)
+        except IsometryError:  # a signal that came meanwhile
+            raise
         except Exception as error:  # whatever is odd about a history, the run's other pictures are wanted
             print(f"pictures {path.name} could not be drawn: {error}", flush=True)
     return [*made, write_report(folder, history)]

@@ -76,7 +76,7 @@ class Checkpoints(Callback):
                 self._next_batch = batch_idx
                 self.save(trainer)
             if asked:
-                self.signals.leave(f"at step {step:,}")
+                self.signals.leave(f"at step {step:,}", is_first=trainer.is_global_zero)
         key = derive(self.seed, "batch", trainer.current_epoch, batch_idx, trainer.global_rank)
         seed_torch(key, trainer.strategy.root_device)
 
@@ -88,7 +88,7 @@ class Checkpoints(Callback):
         self._finished, self._next_batch = True, trainer.fit_loop.epoch_loop.batch_progress.current.completed
         self.save(trainer)
         if self._is_asked(trainer):
-            self.signals.leave("after the last step, before the test")
+            self.signals.leave("after the last step, before the test", is_first=trainer.is_global_zero)
         self.signals.stop_deferring()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -112,8 +112,10 @@ class Classifier(LightningModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
         logits, labels, loss = self._shared_step(batch)
         accuracy.update(logits, labels)
-        # Weighted by batch size over batches and processes; a NaN stays one.
-        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        # Weighted by batch size over batches and processes; a NaN stays one. A float: Lightning's mean over processes
+        # of an int is cut to one, 15 for 31 images on two.
+        size: Any = float(len(labels))
+        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
         self.log(f"{stage}/acc", accuracy, on_epoch=True, batch_size=len(labels))
         return logits
 

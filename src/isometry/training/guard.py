@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
 from ..diagnostics.findings import CRITICAL, Diagnosis
+from .loggers import attempt
 
 
 class Guard(Callback):
@@ -48,7 +50,4 @@ class Guard(Callback):
 def _alert(trainer: Trainer, rule: str, text: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            try:
-                logger.experiment.alert(rule, text, level="ERROR")
-            except Exception as error:  # whatever W&B raises, the training goes on
-                print(f"W&B did not take the alert ({error}); diagnosis.json has it")
+            attempt(logger, partial(logger.experiment.alert, rule, text, level="ERROR"))

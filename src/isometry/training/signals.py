@@ -54,11 +54,18 @@ class Signals:
     def stop_deferring(self) -> None:
         self._is_deferring = False
 
-    def leave(self, where: str) -> NoReturn:
-        """Raises what the signal that came means; where it came to another process alone, what SIGTERM does."""
-        word, error = _WORDS[self.asked or signal.SIGTERM]
+    def leave(self, where: str, *, is_first: bool = True) -> NoReturn:
+        """Raises what the signal that came means; where it came to another process alone, what SIGTERM does.
+
+        Of several processes the first one's exit code speaks for all: with 0 for the others no launcher takes them for
+        failed, and kills the first while it finishes its files.
+        """
+        word, kind = _WORDS[self.asked or signal.SIGTERM]
         self._is_deferring = False
-        raise error(f"{word} {where}\n  continue:  {self.advice}")
+        error = kind(f"{word} {where}\n  continue:  {self.advice}")
+        if not is_first:
+            error.exit_code = 0
+        raise error
 
     def _install(self) -> None:
         for number in self._before:
