@@ -1,7 +1,7 @@
 """The command line: parse, call, turn errors into exit codes. Nothing heavy is imported before the words are checked.
 
 Exit codes: 0 done, 1 unexpected, 2 config or usage, 3 data, 4 checkpoint or run state, 5 numerical, 6 resources,
-7 another process of the same training, 8 critical finding where asked to be strict, 130 interrupted, 143 terminated (see
+7 another process of the training, 8 critical finding where asked to be strict, 130 interrupted, 143 terminated (see
 `errors.py`).
 """
 

@@ -1,0 +1,64 @@
+"""`model.compile=true`: what a step gains, what the first steps cost, and after how many steps that is earned back.
+
+The monitor is on, at its defaults. Compiled and plain trainings run one after the other, each in a process of its own;
+a step's time is the median over the last two thirds of the steps, the start's what the steps before took beyond that.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+
+STEPS = 120
+DRIVER = """
+import json, sys, time, statistics
+import torch
+from isometry.training.checkpoints import Checkpoints
+times = []
+begin = Checkpoints.on_train_batch_start
+def timed(self, *args):
+    begin(self, *args)
+    times.append(time.perf_counter())
+Checkpoints.on_train_batch_start = timed
+from isometry import run
+from isometry.overrides import read
+run.train(read(sys.argv[1:]))
+steps = [later - earlier for earlier, later in zip(times, times[1:])]
+late = statistics.median(steps[len(steps) // 3 :])
+start = sum(steps) - late * len(steps)
+from torch._dynamo.utils import counters
+print(json.dumps([late, start, sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"]]))
+"""
+
+
+def training(name: str, *, compiled: bool) -> tuple[float, float, int, int]:
+    """Seconds of a step, seconds that the start costs, graph breaks, graphs."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"model={name}", f"trainer.max_steps={STEPS}", "trainer.limit_test_batches=1", "logger=none"]
+        words += [f"runs_dir={folder}", f"model.compile={str(compiled).lower()}"]
+        done = subprocess.run([sys.executable, "-c", DRIVER, *words], capture_output=True, text=True, check=True)
+    step, start, breaks, graphs = json.loads(done.stdout.splitlines()[-1])
+    return step, start, int(breaks), int(graphs)
+
+
+def measure(names: tuple[str, ...] = ("deep_cnn", "resnet", "lstm", "mlp")) -> dict[str, dict[str, float]]:
+    """By model: the compiled step over the plain one, the start in seconds, steps until it is earned back, breaks."""
+    found = {}
+    for name in names:
+        plain, compiled = training(name, compiled=False), training(name, compiled=True)
+        gain = plain[0] - compiled[0]
+        found[name] = {
+            "ratio": compiled[0] / plain[0],
+            "start": compiled[1] - plain[1],
+            "steps": (compiled[1] - plain[1]) / gain if gain > 0 else float("inf"),
+            "breaks": compiled[2],
+            "graphs": compiled[3],
+        }
+        print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    measure()

@@ -1,0 +1,169 @@
+"""The same MLP on MNIST-shaped digits, three times: as templates usually do it, by a bare Lightning Trainer, by ours.
+
+The usual practice: the data set's pictures through torchvision transforms in a `DataLoader`, `self.log` of loss and
+accuracy by torchmetrics, a rich bar, one logger (CSV), ModelCheckpoint. The minimal Trainer has batches of tensors that
+are in memory, and no logger, bar, checkpoint or metric. Hydra's share is starting up, which is not on this clock.
+
+All take the same number of steps over 9,001 images in batches of 128, with SGD; ours validates one batch an epoch, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from data import made
+from loop import clocked
+from pairs import Ratio, in_turn
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import Accuracy, MeanMetric
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
+
+from isometry import run
+from isometry.overrides import read
+
+BATCH, IMAGES, WIDTH, DEPTH = 128, 9_001, 64, 4  # the images that mnist_mini trains on
+WORDS = ["model=mlp", f"model.depth={DEPTH}", f"model.width={WIDTH}", f"data.batch_size={BATCH}", "data.augment=none",
+         "scheduler=constant", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1",
+         "wandb.mode=offline"]  # fmt: skip
+QUIET: dict[str, Any] = {"accelerator": "cpu", "limit_val_batches": 0, "enable_model_summary": False}
+
+
+def network() -> nn.Module:
+    """Four dense layers with BatchNorm and ReLU, as `model=mlp` has them."""
+    sizes = [784, *[WIDTH] * DEPTH]
+    blocks = [nn.Sequential(nn.Linear(sizes[i], sizes[i + 1]), nn.BatchNorm1d(WIDTH), nn.ReLU()) for i in range(DEPTH)]
+    return nn.Sequential(nn.Flatten(), *blocks, nn.Linear(WIDTH, 10))
+
+
+class Minimal(LightningModule):
+    """Nothing but a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+class Usual(Minimal):
+    """What the usual template logs: running means of loss and accuracy, at each step and over the epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss, self.accuracy = MeanMetric(), Accuracy("multiclass", num_classes=10)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        logits = self.net(batch[0])
+        loss = F.cross_entropy(logits, batch[1])
+        self.loss(loss)
+        self.accuracy(logits.argmax(dim=1), batch[1])
+        self.log("train/loss", self.loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/acc", self.accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+
+class Clock(Callback):
+    """From the first batch to the end of the training."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds = time.perf_counter() - self.began
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """As torchvision's MNIST: a picture of a row of an array, through the transforms."""
+
+    def __init__(self) -> None:
+        self.images = made((1, 28, 28), IMAGES)
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+
+    def __len__(self) -> int:
+        return IMAGES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(to_pil_image(self.images[index])), index % 10
+
+
+def ours(epochs: int) -> Callable[[], float]:
+    def seconds() -> float:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), clocked() as clock:
+            run.train(read([*WORDS, f"trainer.max_epochs={epochs}", f"runs_dir={folder}"]))
+        return clock["end"] - clock["begin"]
+
+    return seconds
+
+
+def minimal(epochs: int) -> Callable[[], float]:
+    batches = Batches()
+    return lambda: _fit(Minimal(), batches, epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
+class Batches:
+    """Ready tensors, in the same order each time."""
+
+    def __init__(self) -> None:
+        images, labels = torch.randn(IMAGES, 1, 28, 28), torch.arange(IMAGES) % 10
+        self.batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
+def usual(epochs: int, workers: int) -> Callable[[], float]:
+    loader = DataLoader(Pictures(), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+    def seconds() -> float:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            callbacks = [RichProgressBar(), ModelCheckpoint(folder)]
+            return _fit(Usual(), loader, epochs, logger=CSVLogger(folder), callbacks=callbacks)
+
+    return seconds
+
+
+def _fit(
+    module: LightningModule, loader: Any, epochs: int, callbacks: Sequence[Callback] = (), **options: Any
+) -> float:
+    clock = Clock()
+    Trainer(**QUIET, **options, max_epochs=epochs, callbacks=[*callbacks, clock]).fit(module, loader)
+    return clock.seconds
+
+
+def measure(pairs: int, *, short: bool = False) -> dict[str, Ratio]:
+    """Our time over a minimal Trainer's; the usual practice's over ours."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    many, few = (1, 1) if short else (20, 2)  # epochs
+    found = {"a minimal Trainer": in_turn(ours(many), minimal(many), pairs)}
+    for workers in (0, 2):
+        ratio = in_turn(ours(few), usual(few, workers), pairs)
+        found[f"the usual practice, {workers} workers"] = ratio.inverse()
+    for name, ratio in found.items():
+        print(f"{name}: {ratio}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    measure(pairs=3)
