@@ -12,6 +12,7 @@ from isometry.diagnostics.statistics import (
     count_nonfinite,
     subnormal_share,
     tensor_norms,
+    total_norm,
     unit_spread,
     unit_sum,
     unit_zeros,
@@ -145,3 +146,21 @@ def test_the_share_of_subnormal_numbers_by_hand() -> None:
     assert float(subnormal_share(half.float())) == 0.0  # for float32 they are normal
     assert float(subnormal_share(torch.zeros(4, dtype=torch.float16))) == 0.0
     assert float(subnormal_share(torch.tensor([math.inf, math.nan, 1e-6], dtype=torch.float16))) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e15, 1e30])
+def test_the_norm_of_all_is_that_of_the_norms(scale: float) -> None:
+    """Small ones strung together, a large one, another type, one without axes."""
+    torch.manual_seed(3)
+    shapes = [(3,), (64, 64), (200, 300), (), (7, 5)]
+    tensors = [torch.randn(shape) * scale for shape in shapes] + [torch.randn(9, dtype=torch.float64) * scale]
+    expected = math.sqrt(sum(float(tensor.double().square().sum()) for tensor in tensors))
+    assert total_norm(tensors).item() == pytest.approx(expected, rel=1e-5)
+    assert total_norm(tensors).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("bad", "expected"), [([math.nan], math.nan), ([math.inf], math.inf), ([], 5.0)])
+def test_the_norm_of_all_hides_nothing(bad: list[float], expected: float) -> None:
+    tensors = [torch.tensor([3.0]), torch.tensor([4.0]), torch.tensor(bad), torch.zeros(1 << 15)]
+    assert total_norm(tensors).item() == pytest.approx(expected, nan_ok=True)
+    assert total_norm([]).item() == 0.0

@@ -17,6 +17,7 @@ from torch import Tensor
 # Within these bounds no square of an element that matters has left float32's range (1e-38 … 3e+38).
 _TRUSTED = (1e-13, 1e18)
 _PIECE = 1 << 17  # elements whose squares are summed in float32: off by less than 1e-4, also where all are equal
+_SMALL = 1 << 14  # elements: copying so many takes about as long as a call
 _DECADES = range(-45, 39)  # of float32's magnitudes, subnormals included
 
 
@@ -29,6 +30,24 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     if dense and dense[0].device.type == "cuda":
         return torch.stack(torch._foreach_norm(dense, 2, dtype=torch.float64))
     return torch.tensor([_norm_on_host(tensor) for tensor in dense], dtype=torch.float64)
+
+
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all tensors together; float64 without axes. To rounding what `combine_norms(tensor_norms(…))` is.
+
+    On the host small tensors are strung together first: a call for each of them costs more than its elements do.
+    """
+    if not tensors or tensors[0].device.type != "cpu":
+        return combine_norms(tensor_norms(tensors))
+    small, norms = [], []
+    for tensor in map(stored, tensors):
+        if tensor.numel() <= _SMALL and tensor.dtype == torch.float32:
+            small.append(tensor.reshape(-1))
+        else:
+            norms.append(_norm_on_host(tensor))
+    if small:
+        norms.append(_norm_on_host(torch.cat(small)))
+    return combine_norms(torch.tensor(norms, dtype=torch.float64))
 
 
 def tensor_norm(tensor: Tensor) -> Tensor | float:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .clipping import Clipping
 from .history import GradientRecord, LayerRecord
 from .layers import plain_path
-from .statistics import by_decade, clipped_norm, combine_norms, count_nonfinite, count_zeros, decades, tensor_norms
+from .statistics import by_decade, clipped_norm, count_nonfinite, count_zeros, decades, tensor_norms, total_norm
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Window:
         self.lr = 0.0  # of the coming step
         self._is_clipping = False
         self._owned: Sequence[nn.Parameter] = ()
-        self._coming: tuple[list[nn.Parameter], list[Tensor], Tensor] = ([], [], torch.empty(0))
+        self._coming: tuple[list[nn.Parameter], list[Tensor]] = ([], [])
         self._logged: _Logged | None = None
         self._step = 0  # of the coming step, as the scale
         self._scale: Tensor | None = None
@@ -88,8 +88,7 @@ class Window:
             return None
         self._owned, self._step, self._scale, self._is_scaled = owned, step, scale, is_scaled
         gradients = self._gradients()
-        norms = tensor_norms(gradients)
-        total = combine_norms(norms)
+        total = total_norm(gradients)
         self._totals.append(total)
         if loss is not None:
             self._losses.append(self._unscaled(loss.sum().to(total)))
@@ -97,14 +96,14 @@ class Window:
         if clipping is not None:
             self._is_clipping = True
             self._clipped[-1] = clipped_norm(gradients, total, clipping.value, clipping.algorithm)
-        self._coming, self.is_open = (parameters, gradients, norms), True
+        self._coming, self.is_open = (parameters, gradients), True
         return total
 
     @torch.no_grad()
     def measure_clipped(self) -> None:
         """The gradient of the coming step was clipped, in a way that `measure` could not foresee."""
         self._is_clipping = True
-        self._clipped[-1] = combine_norms(tensor_norms(self._gradients()))
+        self._clipped[-1] = total_norm(self._gradients())
 
     def _gradients(self) -> list[Tensor]:
         """What lies in `.grad`, without the scale of the loss."""
@@ -118,7 +117,8 @@ class Window:
 
     def take(self, bins: bool) -> None:
         """Make the coming step a logged one, `bins` with histograms."""
-        parameters, gradients, norms = self._coming
+        parameters, gradients = self._coming
+        norms = tensor_norms(gradients)
         weights = [parameter.detach().clone() for parameter in parameters]
         self._logged = _Logged(
             parameters=parameters,
@@ -135,7 +135,7 @@ class Window:
 
         Where the gradients were taken away in time, no step was made either.
         """
-        self.is_open, self._coming = False, ([], [], torch.empty(0))
+        self.is_open, self._coming = False, ([], [])
         stepped = stepped and any(parameter.grad is not None for parameter in self._owned)
         if self._logged is not None and stepped:
             pairs = zip(self._logged.parameters, self._logged.weights, strict=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..diagnostics.scaling import loss_scaler
-from ..diagnostics.statistics import combine_norms, tensor_norms
+from ..diagnostics.statistics import total_norm
 from ..errors import NumericalError
 
 PATIENCE = 10  # skipped steps in a row; one more ends the training
@@ -103,4 +103,4 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 def _total(optimizer: Optimizer) -> Tensor:
     """The norm of the whole gradient."""
     gradients = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
-    return combine_norms(tensor_norms(gradients))
+    return total_norm(gradients)
