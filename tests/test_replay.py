@@ -47,7 +47,7 @@ def test_it_names_the_layer_that_the_run_named(exploded: Path, cli: Cli) -> None
     code, out, err = cli("replay", str(exploded))
     assert (code, err) == (0, "")
     assert f"result   the first that is not finite is the output of {told.module}\n" in out
-    assert f"batch    {told.batch_idx} of its epoch, 30 images\n" in out
+    assert f"batch    {told.batch_idx} of its epoch, 30 images, in {told.file}\n" in out
     assert out.count("\nsample   ") == 9  # eight, and that there are more
     assert out == cli("replay", str(exploded / str(told.file)))[1]  # again, from the file itself
 
@@ -89,3 +89,23 @@ def test_samples_are_named_and_code_of_ones_own_has_to_be_trusted(
     out = cli("replay", "runs/r", "--trust")[1]
     assert f"sample   {told.samples[0]}: " in out
     assert f"the output of {told.module}" in out
+
+
+def test_of_several_processes_that_batch_is_replayed_which_has_it(exploded: Path, cli: Cli, tmp_path: Path) -> None:
+    """Each keeps its own, for the gradient of all is NaN; here the first one's batch is a good one."""
+    (path,) = exploded.glob("nonfinite-*.pt")
+    good = torch.load(path, weights_only=True)
+    (saved,) = (exploded / "checkpoints").glob("*.ckpt")
+    fresh = torch.load(saved, weights_only=True)
+    torch.save({**good, "state_dict": fresh["state_dict"], "isometry": fresh["isometry"]}, tmp_path / "first.pt")
+    assert "the forward pass is finite here" in cli("replay", "first.pt")[1]
+    (tmp_path / "first.pt").rename(tmp_path / f"{path.stem}-rank0.pt")
+    (tmp_path / f"{path.stem}-rank1.pt").write_bytes(path.read_bytes())
+    assert f"in {path.stem}-rank1.pt" in cli("replay", str(tmp_path))[1]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
+def test_it_is_run_again_in_the_precision_of_the_training(precision: str, cli: Cli) -> None:
+    assert cli("train", *EXPLODING, f"trainer.precision={precision}")[0] == 5
+    code, out, err = cli("replay", "runs/r")
+    assert (code, "the first that is not finite is the output of" in out) == (0, True), err

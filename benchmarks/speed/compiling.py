@@ -26,8 +26,9 @@ from isometry import run
 from isometry.overrides import read
 run.train(read(sys.argv[1:]))
 steps = [later - earlier for earlier, later in zip(times, times[1:])]
-late = statistics.median(steps[len(steps) // 3 :])
-start = sum(steps) - late * len(steps)
+first = len(steps) // 3
+late = statistics.median(steps[first:])
+start = sum(steps[:first]) - late * first
 from torch._dynamo.utils import counters
 print(json.dumps([late, start, sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"]]))
 """

@@ -28,6 +28,8 @@ def in_words(error: Exception, folder: Path, config: Config) -> IsometryError | 
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         fix = "a smaller data.batch_size or model"
         return ResourceError(f"error: the memory is full: {text or 'Python got no more'}\n  fix:   {fix}")
+    if isinstance(error, BrokenPipeError):
+        return None  # whoever read the output has seen enough
     if isinstance(error, ConnectionError) or "DataLoader worker (pid" in text:
         look = "a worker of the DataLoader has died; one that takes too much memory is killed"
         return DataError(f"error: the data did not arrive: {text}\n  look:  {look}")
@@ -37,9 +39,9 @@ def in_words(error: Exception, folder: Path, config: Config) -> IsometryError | 
         return ResourceError(f"error: torch.compile failed: {text}\n  fix:   model.compile=false")
     if _is_of_another_process(error):
         return DistributedError(
-            "error: another process of this training ended, or did not answer within "
-            f"trainer.ddp_timeout = {config.trainer.ddp_timeout:g} s\n"
-            "  look:      what it said, above or in the run's error.log\n"
+            f"error: the processes of this training lost each other: {(text.splitlines() or [''])[0]}\n"
+            f"  likely:    one ended, or gave no answer for trainer.ddp_timeout = {config.trainer.ddp_timeout:g} s;\n"
+            "             what it said is above or in the run's error.log\n"
             f"  continue:  {continuing(folder)}"
         )
     return None

@@ -6,11 +6,15 @@ the network (`diagnostics.nonfinite`). On the CPU the answer is the training's o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from . import build
@@ -21,6 +25,7 @@ from .errors import CheckpointError
 from .reports import terminal
 from .run import say
 from .training.checkpoint_files import read_checkpoint
+from .training.classifier import Classifier
 
 SHOWN = 8  # samples
 
@@ -35,24 +40,18 @@ def replay(place: str, *, trust: bool = False) -> Source:
     Raises:
         CheckpointError: There is no such file, or it is damaged.
     """
-    path = _find(Path(place).expanduser())
-    kept, module = read_checkpoint(path), build.load(path, trust=trust).train()
-    (images, labels), rng_state = kept["batch"], kept["rng_state"]
-    precision = Trainer(
-        accelerator="cpu",
-        precision=kept["isometry"]["config"]["trainer"]["precision"],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).precision_plugin
-    with isolate_rng():
-        source = find_source(module, (images, labels), kept["batch_idx"], rng_state, precision.forward_context())
-        torch.set_rng_state(rng_state)
+    for path in _find(Path(place).expanduser()):
+        module, kept, source = _run_again(path, trust)
+        if source.inputs or source.module:
+            break  # of several processes each kept its batch, and one of them has it
+    (images, labels), precision = kept["batch"], _precision(kept)
+    with isolate_rng(), precision.forward_context():
+        torch.set_rng_state(kept["rng_state"])
         history = History()
-        history.append(probe(module.network, (images, labels), F.cross_entropy))
+        loss_fn = partial(F.cross_entropy, label_smoothing=module.label_smoothing)
+        history.append(probe(module.network, (images, labels), loss_fn))
     print(terminal.layer_table(history))
-    say("batch", f"{kept['batch_idx']} of its epoch, {len(labels)} images")
+    say("batch", f"{kept['batch_idx']} of its epoch, {len(labels)} images, in {path.name}")
     for sample in source.samples[:SHOWN]:
         say("sample", f"{sample}: {module.class_names[labels[sample]]}")
     if len(source.samples) > SHOWN:
@@ -61,15 +60,38 @@ def replay(place: str, *, trust: bool = False) -> Source:
     return source
 
 
-def _find(place: Path) -> Path:
-    """A file itself, or the first one of a run's folder."""
+def _run_again(path: Path, trust: bool) -> tuple[Classifier, dict[str, Any], Source]:
+    """The network of a file, its content, and where its batch goes wrong."""
+    kept, module = read_checkpoint(path), build.load(path, trust=trust).train()
+    precision = _precision(kept)
+    precision.convert_module(module)  # bf16-true
+    with isolate_rng():
+        args = kept["batch"], kept["batch_idx"], kept["rng_state"]
+        return module, kept, find_source(module, *args, precision.forward_context())
+
+
+def _precision(kept: Mapping[str, Any]) -> Precision:
+    """The training's, on the CPU."""
+    return Trainer(
+        accelerator="cpu",
+        precision=kept["isometry"]["config"]["trainer"]["precision"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).precision_plugin
+
+
+def _find(place: Path) -> list[Path]:
+    """A file itself, or those of the first such step in a run's folder."""
     found = sorted(place.glob("nonfinite-*.pt")) if place.is_dir() else [place]
     if not found:
         raise CheckpointError(
             f"error: {place} holds no nonfinite-*.pt: no loss and no gradient there was NaN or infinite, or nobody\n"
-            "       looked (monitor.enabled=false), or it ran on a GPU, where the batch is gone when it is noticed"
+            "       looked (monitor.enabled=false), or it ran on a GPU, where no batch is kept"
         )
-    return found[0]
+    step = found[0].name.partition("-rank")[0].removesuffix(".pt")
+    return [path for path in found if path.name.startswith(step)]
 
 
 def _where(source: Source) -> str:

@@ -62,6 +62,10 @@ def train(config: Config, overrides: Sequence[str] = ()) -> dict[str, Any]:
     try:
         with expected_warnings(), Signals(continuing(folder)) as signals:
             return _train_in(folder, config, overrides, signals)
+    except NumericalError as error:  # of all processes together: the first one's code speaks for them
+        if not is_first_process():
+            error.exit_code = 0
+        raise
     except IsometryError:
         raise
     except Exception as error:
@@ -196,8 +200,8 @@ def _best_checkpoint(
 def _cure(folder: Path) -> str:
     """Lines for the error of a training whose numbers are none."""
     return (
-        f"  look:  isometry replay {folder}   names the layer and the samples,\n"
-        f"         isometry report {folder}   draws where the gradients went\n"
+        f"  look:  isometry report {folder}   draws where the gradients went,\n"
+        f"         isometry replay {folder}   names layer and samples, where the monitor kept the batch (on a CPU)\n"
         "  fix:   trainer.gradient_clip_val=1.0   or   a smaller optimizer.lr   or   norm=batch"
     )
 

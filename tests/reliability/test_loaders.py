@@ -44,6 +44,13 @@ class Shuffled(ImageData):
     test_dataloader = val_dataloader
 
 
+class Own(Shuffled):
+    """With a generator of its own, for the order."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Noisy(), self.batch_size, shuffle=True, generator=torch.Generator().manual_seed(7))
+
+
 class Workers(Shuffled):
     workers = 2
 
@@ -80,7 +87,8 @@ def words(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "counts"), [("Shuffled", (1, 4, 3, 2, 5)), pytest.param("Workers", (5, 6), marks=pytest.mark.slow)]
+    ("name", "counts"),
+    [("Shuffled", (1, 4, 3, 2, 5)), ("Own", (4, 7)), pytest.param("Workers", (5, 6), marks=pytest.mark.slow)],
 )
 def test_a_pass_goes_on_where_it_was(name: str, counts: tuple[int, ...], tmp_path: Path) -> None:
     """Killed in the first epoch, at its end and in the second, before and after a validation."""

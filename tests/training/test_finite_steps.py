@@ -199,3 +199,54 @@ def test_an_overflow_is_the_loss_scaler_s_and_a_nan_is_not(bad: float, raises: b
     else:
         trainer.fit(module, data)
         assert module.w.item() == -3.0  # the scaler skipped the second
+
+
+def test_a_fused_optimizer_under_the_loss_scaler_skips_a_nan_itself() -> None:
+    class Fused(Scaled):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=1.0, fused=True)
+
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[finite()],
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = Fused()
+    trainer.fit(module, DataLoader(TensorDataset(torch.tensor([[1.0], [math.nan], [2.0]]))))
+    assert module.w.item() == -3.0
+
+
+def test_of_several_optimizers_any_counts() -> None:
+    class Two(Scaled):
+        automatic_optimization = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.v = nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+            for optimizer, loss in zip(self.optimizers(), ((self.w * batch[0]).sum(), self.v.sum()), strict=True):
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD([self.w], lr=1.0), torch.optim.SGD([self.v], lr=1.0)]
+
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[finite(skips=False)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(NumericalError, match="was not made"):
+        trainer.fit(Two(), DataLoader(TensorDataset(torch.tensor([[1.0], [math.nan]]))))

@@ -55,12 +55,13 @@ class FiniteSteps(Callback):
         if not is_broken and loss_scaler(trainer) is None:
             norm = self.grad_norm()
             is_broken = not math.isfinite((_total(optimizer) if norm is None else norm).item())
-        self._is_dropped = trainer.strategy.reduce_boolean_decision(is_broken, all=False)
-        if self._is_dropped:
-            for parameter in _parameters(optimizer):
-                parameter.grad = None
-        else:
+        is_broken = trainer.strategy.reduce_boolean_decision(is_broken, all=False)
+        if not is_broken:
             self.in_a_row = 0
+        elif not getattr(optimizer, "_step_supports_amp_scaling", False) or loss_scaler(trainer) is None:
+            for parameter in _parameters(optimizer):  # else the optimizer's step unscales them, and skips itself
+                parameter.grad = None
+        self._is_dropped |= is_broken  # of several optimizers any
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,7 +84,8 @@ class FiniteSteps(Callback):
                 f"{self.advice}"
             )
         for name, buffer in pl_module.named_buffers():
-            buffer.copy_(self._buffers[name])
+            if name in self._buffers:  # else the forward pass made it
+                buffer.copy_(self._buffers[name])
         if trainer.is_global_zero:
             print(f"skipped  step {step:,}: its loss or gradient is not finite; {self.skipped} so far", flush=True)
         for logger in trainer.loggers:

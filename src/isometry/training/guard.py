@@ -50,4 +50,8 @@ class Guard(Callback):
 def _alert(trainer: Trainer, rule: str, text: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            attempt(logger, partial(logger.experiment.alert, rule, text, level="ERROR"))
+            attempt(logger, partial(_send, logger, rule, text))
+
+
+def _send(logger: WandbLogger, rule: str, text: str) -> None:
+    logger.experiment.alert(rule, text, level="ERROR")

@@ -134,7 +134,7 @@ def _guarded(logger: WandbLogger, call: Callable[[], object], seconds: float) ->
 def _run_id(folder: Path) -> str:
     """Of the run that W&B has in this folder, `wandb/offline-run-20261124_174517-ab12cd34`; else a new one."""
     known = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))
-    return known[-1].rpartition("-")[2] if known else os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+    return known[-1].partition("-")[2] if known else os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
 
 
 def _make(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[WandbLogger | None, str]:
