@@ -62,13 +62,13 @@ class Passes(Callback):
             self._seed(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.completed)
 
     def _seed(self, trainer: Trainer, batch_idx: int) -> None:
-        """For what is read next; one stream for each process."""
-        key = derive(self.seed, "loader", trainer.current_epoch, batch_idx, trainer.global_rank)
-        seed_torch(key, trainer.strategy.root_device)
+        """For what is read next: torch's generator, another one in each process, and those that the loaders brought."""
+        place = trainer.current_epoch, batch_idx
+        seed_torch(derive(self.seed, "loader", *place, trainer.global_rank), trainer.strategy.root_device)
         assert trainer.fit_loop._data_fetcher is not None
         for loader in trainer.fit_loop._data_fetcher.combined_loader.flattened:
-            for generator in _generators(loader):
-                generator.manual_seed(key)
+            for generator in _generators(loader):  # alike in all processes: they may share out one order among them
+                generator.manual_seed(derive(self.seed, "loader", *place))
 
 
 def goes_on_by_itself(loader: Any) -> bool:
