@@ -57,9 +57,9 @@ def batches(*values: float) -> list[Tensor]:
     return [value * (1 + noise[int(value)] * (value > 0)) * torch.ones(4, 2) for value in values]
 
 
-def train(*values: float, callbacks: list[Callback], **options: Any) -> tuple[Roots, Trainer]:
-    module, data = Roots(), TensorDataset(torch.cat(batches(*values)))
-    trainer = Trainer(
+def quiet(callbacks: list[Callback], **options: Any) -> Trainer:
+    """For one epoch on the CPU, nothing else."""
+    return Trainer(
         max_epochs=1,
         accelerator="cpu",
         callbacks=callbacks,
@@ -69,6 +69,16 @@ def train(*values: float, callbacks: list[Callback], **options: Any) -> tuple[Ro
         enable_model_summary=False,
         **options,
     )
+
+
+def half_precision() -> MixedPrecision:
+    """fp16 with a loss scaler, on the CPU."""
+    return MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))
+
+
+def train(*values: float, callbacks: list[Callback], **options: Any) -> tuple[Roots, Trainer]:
+    module, data = Roots(), TensorDataset(torch.cat(batches(*values)))
+    trainer = quiet(callbacks, **options)
     trainer.fit(module, DataLoader(data, batch_size=4))
     return module, trainer
 
@@ -181,16 +191,7 @@ class Scaled(LightningModule):
 
 @pytest.mark.parametrize(("bad", "raises"), [(1e38, False), (math.nan, True)])
 def test_an_overflow_is_the_loss_scaler_s_and_a_nan_is_not(bad: float, raises: bool) -> None:
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        callbacks=[finite(skips=False)],
-        plugins=[MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet([finite(skips=False)], plugins=[half_precision()])
     module, data = Scaled(), DataLoader(TensorDataset(torch.tensor([[1.0], [bad], [2.0]])))
     if raises:
         with pytest.raises(NumericalError, match="step 1 was not made"):
@@ -206,16 +207,7 @@ def test_a_fused_optimizer_under_the_loss_scaler_skips_a_nan_itself() -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=1.0, fused=True)
 
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        callbacks=[finite()],
-        plugins=[MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet([finite()], plugins=[half_precision()])
     module = Fused()
     trainer.fit(module, DataLoader(TensorDataset(torch.tensor([[1.0], [math.nan], [2.0]]))))
     assert module.w.item() == -3.0
@@ -239,14 +231,6 @@ def test_of_several_optimizers_any_counts() -> None:
         def configure_optimizers(self) -> Any:
             return [torch.optim.SGD([self.w], lr=1.0), torch.optim.SGD([self.v], lr=1.0)]
 
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        callbacks=[finite(skips=False)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet([finite(skips=False)])
     with pytest.raises(NumericalError, match="was not made"):
         trainer.fit(Two(), DataLoader(TensorDataset(torch.tensor([[1.0], [math.nan]]))))

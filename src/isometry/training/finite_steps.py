@@ -51,14 +51,16 @@ class FiniteSteps(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         loss, self._loss = self._loss, None
-        is_broken = loss is not None and not math.isfinite(loss.item())
-        if not is_broken and loss_scaler(trainer) is None:
+        is_scaled = loss_scaler(trainer) is not None
+        looked_at = [] if loss is None else [loss]
+        if not is_scaled:
             norm = self.grad_norm()
-            is_broken = not math.isfinite((_total(optimizer) if norm is None else norm).item())
-        is_broken = trainer.strategy.reduce_boolean_decision(is_broken, all=False)
+            looked_at.append(_total(optimizer) if norm is None else norm)
+        is_finite = math.isfinite(float(sum(looked_at)))  # a sum is where all are; a GPU is waited for once
+        is_broken = trainer.strategy.reduce_boolean_decision(not is_finite, all=False)
         if not is_broken:
             self.in_a_row = 0
-        elif not getattr(optimizer, "_step_supports_amp_scaling", False) or loss_scaler(trainer) is None:
+        elif not (is_scaled and getattr(optimizer, "_step_supports_amp_scaling", False)):
             for parameter in _parameters(optimizer):  # else the optimizer's step unscales them, and skips itself
                 parameter.grad = None
         self._is_dropped |= is_broken  # of several optimizers any
