@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Trainer
-from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from . import build
@@ -41,15 +40,11 @@ def replay(place: str, *, trust: bool = False) -> Source:
         CheckpointError: There is no such file, or it is damaged.
     """
     for path in _find(Path(place).expanduser()):
-        module, kept, source = _run_again(path, trust)
+        kept, module = read_checkpoint(path), build.load(path, trust=trust).train()
+        source, history = _run_again(module, kept)
         if source.inputs or source.module:
             break  # of several processes each kept its batch, and one of them has it
-    (images, labels), precision = kept["batch"], _precision(kept)
-    with isolate_rng(), precision.forward_context():
-        torch.set_rng_state(kept["rng_state"])
-        history = History()
-        loss_fn = partial(F.cross_entropy, label_smoothing=module.label_smoothing)
-        history.append(probe(module.network, (images, labels), loss_fn))
+    labels = kept["batch"][1]
     print(terminal.layer_table(history))
     say("batch", f"{kept['batch_idx']} of its epoch, {len(labels)} images, in {path.name}")
     for sample in source.samples[:SHOWN]:
@@ -60,19 +55,9 @@ def replay(place: str, *, trust: bool = False) -> Source:
     return source
 
 
-def _run_again(path: Path, trust: bool) -> tuple[Classifier, dict[str, Any], Source]:
-    """The network of a file, its content, and where its batch goes wrong."""
-    kept, module = read_checkpoint(path), build.load(path, trust=trust).train()
-    precision = _precision(kept)
-    precision.convert_module(module)  # bf16-true
-    with isolate_rng():
-        args = kept["batch"], kept["batch_idx"], kept["rng_state"]
-        return module, kept, find_source(module, *args, precision.forward_context())
-
-
-def _precision(kept: Mapping[str, Any]) -> Precision:
-    """The training's, on the CPU."""
-    return Trainer(
+def _run_again(module: Classifier, kept: Mapping[str, Any]) -> tuple[Source, History]:
+    """Where the batch goes wrong, and the profile of its pass; on the CPU, in the training's precision."""
+    precision = Trainer(
         accelerator="cpu",
         precision=kept["isometry"]["config"]["trainer"]["precision"],
         logger=False,
@@ -80,6 +65,15 @@ def _precision(kept: Mapping[str, Any]) -> Precision:
         enable_progress_bar=False,
         enable_model_summary=False,
     ).precision_plugin
+    precision.convert_module(module)  # bf16-true
+    loss_fn, history = partial(F.cross_entropy, label_smoothing=module.label_smoothing), History()
+    batch, rng_state = kept["batch"], kept["rng_state"]
+    with isolate_rng():
+        source = find_source(module, batch, kept["batch_idx"], rng_state, precision.forward_context())
+        torch.set_rng_state(rng_state)
+        with precision.forward_context():
+            history.append(probe(module.network, tuple(batch), loss_fn))
+    return source, history
 
 
 def _find(place: Path) -> list[Path]:

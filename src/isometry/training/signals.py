@@ -37,8 +37,7 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in _WORDS}
-            self._install()
+            self._before = {number: signal.signal(number, self._on_signal) for number in _WORDS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -46,10 +45,8 @@ class Signals:
             signal.signal(number, handler)
 
     def defer(self) -> None:
-        """From now on a signal is noted; also takes back the handlers that Lightning has put in the place of these."""
+        """From now on a signal is noted."""
         self._is_deferring = True
-        if self._before:
-            self._install()
 
     def stop_deferring(self) -> None:
         self._is_deferring = False
@@ -66,10 +63,6 @@ class Signals:
         if not is_first:
             error.exit_code = 0
         raise error
-
-    def _install(self) -> None:
-        for number in self._before:
-            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         is_second = self.asked is not None and number == signal.SIGINT
