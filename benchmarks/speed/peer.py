@@ -20,17 +20,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data import made
+from data import Pictures, made
 from loop import clocked
 from pairs import Ratio, in_turn
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchmetrics import Accuracy, MeanMetric
 from torchvision import transforms
-from torchvision.transforms.functional import to_pil_image
 
 from isometry import run
 from isometry.overrides import read
@@ -90,20 +89,6 @@ class Clock(Callback):
         self.seconds = time.perf_counter() - self.began
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision's MNIST: a picture of a row of an array, through the transforms."""
-
-    def __init__(self) -> None:
-        self.images = made((1, 28, 28), IMAGES)
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-
-    def __len__(self) -> int:
-        return IMAGES
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(to_pil_image(self.images[index])), index % 10
-
-
 def ours(epochs: int) -> Callable[[], float]:
     def seconds() -> float:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), clocked() as clock:
@@ -133,7 +118,9 @@ class Batches:
 
 
 def usual(epochs: int, workers: int) -> Callable[[], float]:
-    loader = DataLoader(Pictures(), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    pictures = Pictures(made((1, 28, 28), IMAGES), transform)
+    loader = DataLoader(pictures, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 
     def seconds() -> float:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
