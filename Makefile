@@ -10,7 +10,7 @@ help:
 	@echo "make test        quick tests (no network)      make test-slow   the minutes-long ones"
 	@echo "make check       ruff and mypy                 make clean       remove runs/"
 	@echo "make literature  what papers say, measured     make soak        1,000 runs killed and continued"
-	@echo "make bench       speed against the bare machine and against others: 15 minutes"
+	@echo "make bench       speed against the bare machine and against others"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("isometry needs Python >= 3.11, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

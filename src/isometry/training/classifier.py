@@ -99,7 +99,7 @@ class Classifier(LightningModule):
         return loss
 
     def _is_logged_step(self) -> bool:
-        """Where Lightning hands on what is logged, and at an epoch's end for its line: `log` costs 1 ms a value."""
+        """Where Lightning hands on what is logged, and at an epoch's end for its line: `log` costs 0.4 ms a value."""
         trainer = self._trainer
         return trainer is not None and (trainer._logger_connector.should_update_logs or trainer.is_last_batch)
 
