@@ -18,8 +18,10 @@ from typing import Any
 
 import torch
 from data import made
-from peer import QUIET, Batches, Clock, Minimal
+from loop import QUIET
+from peer import BATCH, Clock, Minimal
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from isometry import GradientMonitor, build, run
 from isometry.data.augmentation import shift
@@ -33,6 +35,8 @@ STEPS = 10
 
 def by_depth(depths: tuple[int, ...]) -> Iterator[tuple[int, float, float]]:
     """(layers, milliseconds a layer and step without a monitor, with one at every step)."""
+    images, labels = torch.randn(STEPS * BATCH, 1, 28, 28), torch.arange(STEPS * BATCH) % 10
+    batches: list[tuple[Tensor, Tensor]] = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
     for depth in depths:
         config = read(["model=mlp", f"model.depth={depth}", "model.width=32", "norm=none"])
         seconds = []
@@ -40,9 +44,7 @@ def by_depth(depths: tuple[int, ...]) -> Iterator[tuple[int, float, float]]:
             module, clock = Minimal(), Clock()
             module.net = build.network(config, (1, 28, 28), 10)
             build.initialize(module.net, config.init, activation=config.activation)
-            options: dict[str, Any] = {**QUIET, "logger": False, "enable_checkpointing": False}
-            trainer = Trainer(**options, enable_progress_bar=False, max_steps=STEPS, callbacks=[*callbacks, clock])
-            trainer.fit(module, Batches())
+            Trainer(**QUIET, max_steps=STEPS, callbacks=[*callbacks, clock]).fit(module, batches)
             seconds.append(1000 * clock.seconds / STEPS / depth)
         yield depth, seconds[0], seconds[1]
 

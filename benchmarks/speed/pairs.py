@@ -28,6 +28,11 @@ class Ratio:
     def median(self) -> float:
         return statistics.median(self.all)
 
+    @property
+    def total(self) -> float:
+        """All of ours over all of theirs."""
+        return sum(self.ours) / sum(self.theirs)
+
     def __str__(self) -> str:
         """`1.04 (1.02 … 1.06)`."""
         return f"{self.median:.2f} ({min(self.all):.2f} … {max(self.all):.2f})"
