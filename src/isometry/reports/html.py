@@ -5,7 +5,6 @@ Made from what lies in the run's folder, so a crashed run has one, too; what is 
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -15,45 +14,9 @@ from typing import Any
 from ..diagnostics.history import History, in_order, read_history
 from ..diagnostics.profile import Profile
 from ..diagnostics.rules import diagnose, settings_in
+from .page import figure, page, table
 from .series import dead_share, update_ratios
 from .terminal import flow_beside_theory
-
-# The policy makes "nothing is fetched" the browser's rule and not only ours.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ --ink: #1c1e21; --soft: #5f6670; --paper: #fff; --line: #d8dce1; --panel: #f4f6f8; --warn: #b3261e }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e6e8eb; --soft: #a0a7b1; --paper: #16181b; --line: #363b42; --panel: #202328; --warn: #ff8a80 }}
-}}
-body {{ margin: 0 auto; padding: 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif;
-       color: var(--ink); background: var(--paper); overflow-wrap: anywhere }}
-h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.1rem; margin-top: 2.5rem }}
-.flow {{ font-size: 1.6rem; line-height: 1.3; font-weight: 600; margin: 0.5rem 0 }}
-.soft, figcaption {{ color: var(--soft) }} .warn {{ color: var(--warn) }}
-dl {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 0.75rem }}
-dl > div, pre {{ background: var(--panel); border-radius: 6px; padding: 0.5rem 0.75rem }}
-dt {{ color: var(--soft); font-size: 0.85rem }} dd {{ margin: 0; font-variant-numeric: tabular-nums }}
-figure {{ margin: 2rem 0 }} img {{ max-width: 100%; height: auto; background: #fff; border-radius: 6px }}
-.wide {{ overflow-x: auto }} pre {{ overflow-x: auto; font-size: 0.85rem; white-space: pre-wrap }}
-table {{ border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }}
-th, td {{ padding: 0.2rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }}
-th:first-child, td:first-child {{ text-align: left }}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 
 _FACTS = ("test/acc", "val/acc", "test/loss", "steps", "duration_s", "samples_per_s", "state_digest", "git_commit")
 
@@ -107,7 +70,7 @@ def write_report(folder: Path, history: History | None = None) -> Path:
         *_files(folder),
     ]
     path = folder / "report.html"
-    path.write_text(_PAGE.format(title=escape(folder.resolve().name), body="\n".join(parts)), encoding="utf-8")
+    path.write_text(page(folder.resolve().name, parts), encoding="utf-8")
     return path
 
 
@@ -181,10 +144,7 @@ def _pictures(folder: Path) -> Iterable[str]:
     paths = {path.stem: path for path in sorted(folder.glob("*.png"))}
     for stem in [*(stem for stem in _PICTURES if stem in paths), *(stem for stem in paths if stem not in _PICTURES)]:
         heading, reading = _PICTURES.get(stem, (stem.replace("_", " ").capitalize(), ""))
-        data = base64.b64encode(paths[stem].read_bytes()).decode()
-        yield f"<h2>{escape(heading)}</h2>"
-        yield f'<figure><img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
-        yield f"<figcaption>{escape(reading)}</figcaption></figure>"
+        yield figure(paths[stem], heading, reading)
 
 
 def _layers(history: History, profile: Profile) -> Iterable[str]:
@@ -192,7 +152,7 @@ def _layers(history: History, profile: Profile) -> Iterable[str]:
     yield f"<h2>Layers at step {profile.step:,}</h2>"
     yield '<p class="soft">Expected is what theory gives: for RMS ∂L/∂z here over that of the next layer, and for '
     yield "RMS z of the next layer over that here; empty where there is no closed form.</p>"
-    yield _table(
+    yield table(
         {
             "layer": layer.name,
             "depth": layer.depth,
@@ -215,7 +175,7 @@ def _events(history: History) -> Iterable[str]:
     if not history.nonfinite:
         return
     yield "<h2>NaN and infinities</h2>"
-    yield _table(
+    yield table(
         {
             "step": event.step,
             "first module": event.module,
@@ -240,19 +200,6 @@ def _files(folder: Path) -> Iterable[str]:
         if (folder / name).is_file():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
             yield f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>"
-
-
-def _table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows by heading. It scrolls sideways by itself, so that the page need not."""
-    rows = list(rows)
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in (rows[0] if rows else ()))
-    lines = ["".join(f"<td>{escape(_cell(cell))}</td>" for cell in row.values()) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _percent(share: float | None) -> str | None:

@@ -38,7 +38,7 @@ def depth_ribbon(history: History, path: Path) -> None:
 
     Needs a history with at least one profile.
     """
-    figure, panels = _canvas(3, 1, size=(8, 8.6), sharex=True)
+    figure, panels = canvas(3, 1, size=(8, 8.6), sharex=True)
     profiles = chosen(history, 6)
     names = layer_names(profiles)
     position = {name: index for index, name in enumerate(names)}
@@ -74,7 +74,7 @@ def time_profile(history: History, path: Path) -> None:
     profiles = [profile for profile in in_order(history.profiles) if profile.times]
     shown = list({id(p): p for p in (profiles[0], profiles[len(profiles) // 2], profiles[-1])}.values())
     names = list(dict.fromkeys(time.name for profile in shown for time in profile.times))
-    figure, grid = _canvas(len(names), 1, size=(8, 1 + 2.8 * len(names)), squeeze=False, sharex=True)
+    figure, grid = canvas(len(names), 1, size=(8, 1 + 2.8 * len(names)), squeeze=False, sharex=True)
     for axes, name in zip(grid.flat, names, strict=True):
         for profile, color in zip(shown, _shades(len(shown)), strict=True):
             for time in (time for time in profile.times if time.name == name):
@@ -98,7 +98,7 @@ def gradient_norms(history: History, path: Path) -> None:
 
     Needs a history with at least one record.
     """
-    figure, (top, bottom) = _canvas(2, 1, size=(8, 6.4), height_ratios=[1, 1.6])
+    figure, (top, bottom) = canvas(2, 1, size=(8, 6.4), height_ratios=[1, 1.6])
     groups = by_optimizer(history)
     for number, records in groups.items():
         _draw_totals(top, records, _PAIRS[number % len(_PAIRS)], f", optimizer {number}" if len(groups) > 1 else "")
@@ -129,7 +129,7 @@ def gradient_histogram(history: History, path: Path) -> None:
         for decade, count in (layer.histogram or {}).items():
             counts[row, int(decade) - decades[0]] = count
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _canvas(1, 1, size=(8, 4.8))
+    figure, axes = canvas(1, 1, size=(8, 4.8))
     image = axes.pcolormesh(
         columns, np.arange(len(layers) + 1), np.where(shares > 0, shares, np.nan), cmap="Blues", vmin=0
     )
@@ -151,7 +151,7 @@ def last_histograms(history: History) -> dict[str, LayerRecord]:
 def confusion_matrix(counts: npt.NDArray[np.int64], class_names: Sequence[str], path: Path) -> None:
     """Which class is taken for which: counts `[K, K]`, rows true, columns predicted. Needs K >= 2."""
     few = len(class_names) <= 20
-    figure, axes = _canvas(1, 1, size=(6, 5.4))
+    figure, axes = canvas(1, 1, size=(6, 5.4))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(title=f"test set: accuracy {np.trace(counts) / counts.sum():.2%}", xlabel="predicted", ylabel="true")
@@ -173,7 +173,7 @@ def sample_predictions(
     path: Path,
 ) -> None:
     """What the network sees and says: up to 24 pictures uint8 `[N, C, H, W]` with the likeliest class, red if wrong."""
-    figure, grid = _canvas(3, 8, size=(9.6, 4.4))
+    figure, grid = canvas(3, 8, size=(9.6, 4.4))
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, label, row in zip(grid.flat, images, labels, probabilities, strict=False):
@@ -329,7 +329,7 @@ def _shades(count: int) -> list[Any]:
     return list(colormaps["Blues"](np.linspace(1.0 if count == 1 else 0.35, 1.0, count)))
 
 
-def _canvas(rows: int, columns: int, size: tuple[float, float], **grid: Any) -> tuple[Figure, Any]:
+def canvas(rows: int, columns: int, size: tuple[float, float], **grid: Any) -> tuple[Figure, Any]:
     """A figure and its axes, without pyplot: nothing global, no display."""
     from matplotlib.figure import Figure
 
