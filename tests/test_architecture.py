@@ -109,6 +109,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "torch",
         "pytorch_lightning",
     },
+    "launch": {"config", "submitit"},
+    "sweep": {"config", "launch", "overrides"},
     "evaluation": {"build", "config", "machine", "run", "training", "torch", "pytorch_lightning"},
     "replay": {"build", "run", "diagnostics", *JUDGING, "reports", "training", "torch", "pytorch_lightning"},
     "cli": {
@@ -121,6 +123,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checkup",
         "evaluation",
         "replay",
+        "sweep",
         "diagnostics.rules",
         "training",
         "reports",
@@ -129,7 +132,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"build", "diagnostics", "diagnostics.rules"},
     "__main__": {"cli"},
 }
-LOCAL_ONLY = {"wandb": {"training/loggers.py", "reports/wandb_panels.py"}, "matplotlib": {"reports/plots.py"}}
+LOCAL_ONLY = {
+    "wandb": {"training/loggers.py", "reports/wandb_panels.py"},
+    "matplotlib": {"reports/plots.py"},
+    "submitit": {"launch.py"},
+}
 
 
 def room(name: str) -> str:

@@ -11,17 +11,19 @@ from omegaconf import OmegaConf
 
 from isometry.catalog import GROUPS, SWITCHES
 from isometry.config import CONFIG_DIR
-from isometry.overrides import read
+from isometry.overrides import expand, read
 from isometry.strategies import clash_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MANY_RUNS = (ROOT / "docs" / "many_runs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```\w*\n(.*?)```", README, flags=re.S)
 
 
 def command_lines() -> list[str]:
     """Every command a reader can copy, without its comment."""
-    lines = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    pages = [*BLOCKS, *re.findall(r"```\n(.*?)```", MANY_RUNS, flags=re.S)]
+    lines = [line.partition("  #")[0].strip() for block in pages for line in block.splitlines()]
     return [line for line in lines if re.match(r"(python train\.py|isometry|make) ", line)]
 
 
@@ -37,10 +39,15 @@ def words_of(line: str) -> list[str]:
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_would_be_accepted(line: str) -> None:
     words = [word for word in words_of(line) if word not in ("--help", "--cfg")]
-    if line.startswith("isometry strategies"):
+    if "-m" in words:
+        for chosen, fixed in expand([word for word in words if word != "-m"]):
+            read([*fixed, *(f"{key}={value}" for key, value in chosen.items())])
+    elif line.startswith("isometry strategies"):
         assert set(words) <= {*SWITCHES, *GROUPS}
-    elif line.startswith(("isometry report", "isometry evaluate", "isometry replay", "isometry diagnose runs/")):
+    elif re.match(r"isometry (report|evaluate|replay|compare|diagnose) runs/", line):
         assert len(words) == 1
+    elif line.startswith("isometry dashboard"):
+        assert [word.partition("=")[0] for word in words] == ["runs/x", "entity", "project", "--push"]
     elif line.startswith("isometry new"):
         assert len(words) == 2
     else:
@@ -123,8 +130,9 @@ def test_dependencies_are_pinned_with_plain_versions() -> None:
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     pinned = {pin.partition("==")[0].lower().replace("_", "-") for pin in pins}
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    assert {re.split(r"[<>=!]", name)[0].lower() for name in wanted} <= pinned
+    extras = project["optional-dependencies"]
+    wanted = {re.split(r"[<>=!]", name)[0].lower() for name in sum(extras.values(), project["dependencies"])}
+    assert wanted - {f"isometry[{','.join(sorted(extras.keys() - {'dev'}))}]"} <= pinned  # `dev` names the others
 
 
 def test_the_default_experiment_is_the_default() -> None:

@@ -16,13 +16,17 @@ from .catalog import GROUPS, SWITCHES
 from .config import is_import_path
 from .errors import CheckpointError, ConfigError, CriticalFinding, Interrupted, IsometryError
 
+_MULTIRUN = {"-m", "--multirun"}
 USAGE = {
     "python train.py KEY=VALUE …": "train, test, log (the same: isometry train KEY=VALUE …)",
+    "python train.py -m KEY=A,B,C … sweep_name=X": "every combination, as far as it is missing; then a comparison",
     "isometry diagnose KEY=VALUE …": "what is wrong with this training, and which change cures it: tried",
     "isometry diagnose RUN": "what was wrong with a run, from its folder alone",
     "isometry evaluate RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder (--trust: with code of yours)",
     "isometry replay RUN": "the batch that gave the first NaN, run again: which layer, which samples (--trust)",
     "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
+    "isometry compare RUN_OR_SWEEP …": "many runs: accuracy, verdict, gradient flow, which knob did what (target=0.95)",
+    "isometry dashboard [RUN_OR_SWEEP …]": "a W&B workspace and report for them (entity=ME project=X --push)",
     "isometry strategies [FAMILY …]": "every name to choose, its options, and what does not go together",
     "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
     "python train.py --cfg KEY=VALUE …": "print the whole configuration, run nothing",
@@ -65,6 +69,8 @@ def train(words: Sequence[str]) -> None:
     from .overrides import read
     from .resume import resumed
 
+    if _MULTIRUN & set(words):
+        return _sweep([word for word in words if word not in _MULTIRUN])
     only_print = "--cfg" in words
     words = [word for word in words if word != "--cfg"]
     config = resumed(words) or read(words)
@@ -80,6 +86,57 @@ def train(words: Sequence[str]) -> None:
     run.say("folder", str(summary["folder"]))
     if config.diagnose.strict and str(summary["verdict"]).startswith("critical"):
         raise CriticalFinding(f"error: {summary['verdict']}, and diagnose.strict is set")
+
+
+def _sweep(words: Sequence[str]) -> None:
+    from .sweep import failure, sweep
+
+    folder, outcomes = sweep(words, main)
+    if len([each for each in outcomes if each.exit_code == 0]) > 1:
+        compare([str(folder)])
+    error = failure(folder, outcomes)
+    if error:
+        raise error
+
+
+def compare(words: Sequence[str]) -> None:
+    from pathlib import Path
+
+    from .reports.compare import compare
+
+    options = dict(word.split("=", 1) for word in words if word.startswith(("target=", "out=")))
+    places = [Path(word).expanduser() for word in words if not word.startswith(("target=", "out="))]
+    try:
+        target = float(options["target"]) if "target" in options else None
+    except ValueError:
+        raise ConfigError(f"error: target = {options['target']} is no number\n  fix:   target=0.95") from None
+    is_sweep = len(places) == 1 and not (places[0] / "config.yaml").is_file()
+    text, files = compare(places, target, Path(options.get("out") or (places[0] if is_sweep else "comparison")))
+    print(f"\n{text}\n")
+    for path in files:
+        print(f"file     {path}")
+
+
+def dashboard(words: Sequence[str]) -> None:
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+
+    from .config import CONFIG_DIR
+    from .reports import dashboard
+
+    pushes = "--push" in words
+    options = {
+        "entity": "",
+        "project": str(OmegaConf.load(CONFIG_DIR / "train.yaml").wandb.project),
+        "out": "dashboard",
+    }
+    options |= dict(word.split("=", 1) for word in words if word.partition("=")[0] in options)
+    places = [Path(word).expanduser() for word in words if word != "--push" and word.partition("=")[0] not in options]
+    if pushes and not options["entity"]:
+        raise ConfigError("error: whose project is it?\n  fix:   entity=YOUR_W&B_NAME")
+    for path in dashboard.write(options["entity"], options["project"], places, Path(options["out"]), pushes=pushes):
+        print(f"file     {path}")
 
 
 def evaluate(words: Sequence[str]) -> None:
@@ -182,6 +239,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate,
     "replay": replay,
     "report": report,
+    "compare": compare,
+    "dashboard": dashboard,
     "strategies": strategies,
     "new": new,
 }

@@ -168,6 +168,12 @@ class DiagnoseConfig(Section):
     seconds: Annotated[float, Field(gt=0)]
 
 
+class ParallelConfig(Section):
+    workers: Annotated[int, Field(ge=1)]
+    cluster: Annotated[str, one_of("slurm", "local")] | None
+    resources: dict[str, Any] | None
+
+
 class EarlyStoppingConfig(Section):
     patience: Annotated[int, Field(ge=1)] | None
     min_delta: Annotated[float, Field(ge=0)]
@@ -268,6 +274,8 @@ class Config(Section):
     monitor: MonitorConfig
     diagnose: DiagnoseConfig
     early_stopping: EarlyStoppingConfig
+    sweep_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None
+    parallel: ParallelConfig
     threads: Annotated[int, Field(ge=1)] | None
 
 

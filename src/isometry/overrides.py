@@ -7,8 +7,9 @@ so that `init=orthogonal init.gain=2` works in any order, also over a YAML file 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,28 @@ def values(words: Sequence[str]) -> dict[str, Any]:
     return _given(overrides)
 
 
+def expand(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """Every combination of the values that `words` list: by key the chosen ones, and the words that list none.
+
+    Raises:
+        ConfigError: A word cannot be read, or lists what has no end (`interval`) or no values yet (`glob`).
+    """
+    overrides = [_parse(word, lists=True) for word in words]
+    _check_keys([each for each in overrides if not each.is_sweep_override()], CONFIG_DIR)
+    listing = {str(each.key_or_group): each for each in overrides if each.is_sweep_override()}
+    fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+    choices = []
+    for key, override in listing.items():
+        if not (override.is_choice_sweep() or override.is_range_sweep()):
+            raise ConfigError(
+                f"error: {override.input_line} does not say which values\n  where: {COMMAND_LINE}\n"
+                f"  fix:   {key}=a,b,c   or   {key}=range(1,4)"
+            )
+        choices.append(list(override.sweep_string_iterator()))
+    for combination in itertools.product(*choices):
+        yield dict(zip(listing, combination, strict=True)), fixed
+
+
 def change(raw: Mapping[str, Any], words: Sequence[str]) -> Config:
     """A stored configuration with a few keys set anew, checked again: `["trainer=cpu", "data.dir=elsewhere"]`."""
     given = values(words)
@@ -94,7 +117,11 @@ def _family(override: Override) -> str:
     return str(override.key_or_group).partition(".")[0]
 
 
-def _parse(word: str) -> Override:
+def _parse(word: str, *, lists: bool = False) -> Override:
+    """Args:
+    word: Of a command line.
+    lists: Whether it may list several values.
+    """
     if "=" not in word and not word.startswith("~"):
         raise ConfigError(f"error: cannot read {word!r}\n  where: command line\n  fix:   write key=value, e.g. seed=2")
     try:
@@ -106,10 +133,10 @@ def _parse(word: str) -> Override:
             f"error: cannot read {word!r} ({first_line})\n  where: command line\n"
             f"  fix:   quote special characters, for the shell too:   '{key}=\"{value}\"'"
         ) from None
-    if override.is_sweep_override():
+    if override.is_sweep_override() and not lists:
         raise ConfigError(
             f"error: {word} lists several values, but one run takes one\n  where: command line\n"
-            f"  fix:   start one run for each value; for a list write {override.key_or_group}=[a,b]"
+            f"  fix:   python train.py -m … runs each value; for a list write {override.key_or_group}=[a,b]"
         )
     return override
 

@@ -1,0 +1,259 @@
+"""Many runs from one command: `python train.py -m init=he_normal,zeros model.depth=10,50 sweep_name=x`.
+
+Every combination of the listed values is a run in a folder and a process of its own, so nothing leaks from one into the
+next: no W&B run, environment variable or random state. Each is the command `… resume=auto`: a finished one has nothing
+to do, a broken one goes on; one that fails is noted and the others go on. `sweep.json` says how each ended.
+
+Hydra's own multirun runs in one process, which the first `SystemExit` ends, and knows nothing of an earlier try.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from .config import Config
+from .errors import ConfigError, Interrupted, IsometryError, Terminated
+from .launch import Main, Started, launcher
+from .overrides import expand, read
+
+RECORD = "sweep.json"
+LOG = "output.log"
+_POLL = 0.1  # seconds
+# One for the whole sweep.
+_NOT_SWEPT = {"sweep_name", "parallel", "runs_dir", "run_name", "resume"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Args:
+    name: Of its folder: the values that were chosen for it.
+    words: Its command line.
+    """
+
+    name: str
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; one object of `sweep.json`.
+
+    Args:
+        name: The point's.
+        words: The point's.
+        exit_code: As of `python train.py`; above 128 the signal that killed it.
+        message: The first line of its error.
+        seconds: That this try took.
+    """
+
+    name: str
+    words: list[str]
+    exit_code: int
+    message: str = ""
+    seconds: float = 0.0
+
+
+def sweep(words: Sequence[str], main: Main) -> tuple[Path, list[Outcome]]:
+    """Run what `words` list, as far as it is missing; the sweep's folder, and how each run ended.
+
+    Args:
+        words: Of the command line; `key=a,b,c` and `key=range(1,4)` list values.
+        main: The command line's own function, for a cluster's jobs.
+
+    Raises:
+        ConfigError: The sweep has no name, or no point of it is a valid configuration.
+        Interrupted: Ctrl-C, after the runs under way were saved.
+        Terminated: SIGTERM, likewise.
+    """
+    points = list(_points(words))
+    config, outcomes = _checked(points)
+    if config.sweep_name is None:
+        raise ConfigError("error: a sweep has a name, by which it is found again\n  fix:   sweep_name=NAME")
+    folder = Path(config.runs_dir).expanduser() / config.sweep_name
+    start, threads = launcher(config, folder, main)
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = _recorded(folder)
+    outcomes |= {point.name: earlier[point.name] for point in points if _is_finished(folder, point, earlier)}
+    missing = [point for point in points if point.name not in outcomes]
+    _announce(len(points), outcomes, missing, folder, config.parallel.workers, threads)
+    common = [f"wandb.group={json.dumps(config.sweep_name)}"] * (config.wandb.group is None)
+    common += [f"threads={threads}"] if threads else []
+
+    def begin(point: Point) -> Started:
+        (folder / point.name).mkdir(exist_ok=True)
+        place = json.dumps(f"{config.sweep_name}/{point.name}")
+        return start([*point.words, *common, f"run_name={place}", "resume=auto"], folder / point.name / LOG)
+
+    def record() -> None:
+        ordered = [outcomes.get(point.name) or earlier.get(point.name) for point in points]
+        others = [each for name, each in earlier.items() if name not in {point.name for point in points}]
+        _write(folder, [each for each in (*ordered, *others) if each])
+
+    began, before = time.monotonic(), len(outcomes)
+    with _asked_to_stop() as asked:
+        for outcome in _run(missing, begin, folder, config.parallel.workers, asked):
+            outcomes[outcome.name] = outcome
+            record()
+            left = len(points) - len(outcomes)
+            seconds = (time.monotonic() - began) / (len(outcomes) - before) * left
+            print(f"[{len(outcomes)}/{len(points)}] {_line(folder, outcome)}; {_duration(seconds)} left", flush=True)
+    record()
+    if asked:
+        kind = Interrupted if asked[0] == signal.SIGINT else Terminated
+        raise kind(f"the sweep is {kind.__name__.lower()}, what was under way is saved\n  continue:  the same command")
+    return folder, [outcomes[point.name] for point in points]
+
+
+def failure(folder: Path, outcomes: Sequence[Outcome]) -> IsometryError | None:
+    """The error that lists the runs that failed, with the exit code of the first; None: all are done."""
+    failed = [each for each in outcomes if each.exit_code]
+    if not failed:
+        return None
+    lines = "\n".join(f"  {each.name}\n    exit code {each.exit_code}: {each.message}" for each in failed)
+    error = IsometryError(
+        f"error: {len(failed)} of {len(outcomes)} runs failed\n{lines}\n"
+        f"  look:  {LOG} in the run's folder, {folder}/…\n  fix:   the same command tries these again, and only these"
+    )
+    error.exit_code = failed[0].exit_code
+    return error
+
+
+# --------------------------------------------------------------------------------------------- points
+def _points(words: Sequence[str]) -> Iterator[Point]:
+    """All combinations, each with a name of its own that says what was chosen."""
+    names: set[str] = set()
+    for chosen, fixed in expand(words):
+        for key in chosen:
+            if key.partition(".")[0] in _NOT_SWEPT:
+                raise ConfigError(f"error: {key} takes one value for the whole sweep\n  where: command line")
+        own = [f"{key}={value}" for key, value in chosen.items()]
+        name = re.sub(r"[^\w.=,+-]", ".", ",".join(own))[:180] or "run"
+        if name in names:
+            name += f"-{len(names)}"
+        names.add(name)
+        yield Point(name, [*fixed, *own])
+
+
+def _checked(points: Sequence[Point]) -> tuple[Config, dict[str, Outcome]]:
+    """A valid configuration, for what holds for all, and those that are none."""
+    valid, refused, reason = None, {}, None
+    for point in points:
+        try:
+            valid = read(point.words)
+        except ConfigError as error:
+            reason = reason or error
+            refused[point.name] = Outcome(point.name, point.words, error.exit_code, _first_line(str(error)))
+    if valid is None:
+        assert reason
+        raise reason
+    return valid, refused
+
+
+def _recorded(folder: Path) -> dict[str, Outcome]:
+    """How each run ended at its last try."""
+    with suppress(OSError, ValueError):  # there was none
+        return {each["name"]: Outcome(**each) for each in json.loads((folder / RECORD).read_text())}
+    return {}
+
+
+def _is_finished(folder: Path, point: Point, earlier: Mapping[str, Outcome]) -> bool:
+    """Whether an earlier try has brought it to its end, with the same words."""
+    before = earlier.get(point.name)
+    is_same = before is not None and before.exit_code == 0 and before.words == point.words
+    return is_same and (folder / point.name / "summary.json").is_file()
+
+
+# -------------------------------------------------------------------------------------------- running
+def _run(
+    missing: Sequence[Point], begin: Callable[[Point], Started], folder: Path, workers: int, asked: list[signal.Signals]
+) -> Iterator[Outcome]:
+    """Start the points in order, so many at once, until none is left or the sweep is asked to stop."""
+    waiting, running = list(missing), dict[str, tuple[Point, Started, float]]()
+    told = 0  # signals that were handed on
+    while running or (waiting and not asked):
+        while waiting and len(running) < workers and not asked:
+            point = waiting.pop(0)
+            running[point.name] = point, begin(point), time.monotonic()
+        news = asked[told:]
+        told += len(news)
+        for number in news:
+            for _, started, _ in running.values():
+                started.stop(number)
+        time.sleep(_POLL)
+        for point, started, began in list(running.values()):
+            code = started.exit_code()
+            if code is not None:
+                del running[point.name]
+                message = _message(folder / point.name / LOG, code) if code else ""
+                yield Outcome(point.name, point.words, code, message, round(time.monotonic() - began, 1))
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[signal.Signals]]:
+    """Notes Ctrl-C and SIGTERM, each time; a second one is handed on, too, and ends a run without saving."""
+    asked: list[signal.Signals] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(signal.Signals(number))
+        if len(asked) == 1:
+            print("\nsaving the runs under way; again leaves at once", flush=True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --------------------------------------------------------------------------------------------- telling
+def _write(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    fresh = folder / f"{RECORD}.tmp"
+    fresh.write_text(json.dumps([asdict(each) for each in outcomes], indent=1))
+    fresh.replace(folder / RECORD)
+
+
+def _announce(
+    total: int, known: Mapping[str, Outcome], missing: Sequence[Point], folder: Path, workers: int, threads: int | None
+) -> None:
+    at_once = f", {workers} at once" if workers > 1 else ""
+    share = f" with {threads} of the CPU threads each" if threads else ""
+    print(f"sweep    {total} runs in {folder}: {len(missing)} to do{at_once}{share}", flush=True)
+    for outcome in known.values():
+        if outcome.exit_code:
+            print(f"refused  {_line(folder, outcome)}", flush=True)
+
+
+def _line(folder: Path, outcome: Outcome) -> str:
+    """`init=zeros,seed=1: 11.35 %, critical: symmetric_init; 14 s`."""
+    if outcome.exit_code:
+        told = f"exit code {outcome.exit_code}: {outcome.message}"
+    else:
+        summary = json.loads((folder / outcome.name / "summary.json").read_text())
+        told = f"test accuracy {summary['test/acc']:.2%}, {summary['verdict'] or 'not watched'}"
+    return f"{outcome.name}: {told}; {_duration(outcome.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _message(log: Path, code: int) -> str:
+    """The last error in what a run said, or the signal that left it no time for one."""
+    if code > 128 and code - 128 in set(signal.Signals) and code not in (Interrupted.exit_code, Terminated.exit_code):
+        return f"killed by {signal.Signals(code - 128).name}"
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    errors = [line for line in lines if line.startswith(("error:", "interrupted", "terminated"))]
+    return _first_line((errors or lines or ["it said nothing"])[-1])
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0].removeprefix("error: ")
