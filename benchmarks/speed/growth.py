@@ -33,10 +33,23 @@ from isometry.reports.report import draw
 STEPS = 10
 
 
+class Batches:
+    """Ready tensors. A list of them would be a list of loaders to Lightning."""
+
+    def __init__(self) -> None:
+        images, labels = torch.randn(STEPS * BATCH, 1, 28, 28), torch.arange(STEPS * BATCH) % 10
+        self.batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
 def by_depth(depths: tuple[int, ...]) -> Iterator[tuple[int, float, float]]:
     """(layers, milliseconds a layer and step without a monitor, with one at every step)."""
-    images, labels = torch.randn(STEPS * BATCH, 1, 28, 28), torch.arange(STEPS * BATCH) % 10
-    batches: list[tuple[Tensor, Tensor]] = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+    batches = Batches()
     for depth in depths:
         config = read(["model=mlp", f"model.depth={depth}", "model.width=32", "norm=none"])
         seconds = []

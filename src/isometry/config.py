@@ -150,6 +150,7 @@ class WandbConfig(Section):
     project: Text
     entity: Text | None
     group: Text | None
+    job_type: Text | None
     tags: list[str]
     notes: str | None
     mode: Annotated[str, one_of("auto", "online", "offline", "disabled")]

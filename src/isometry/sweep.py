@@ -84,12 +84,12 @@ def sweep(words: Sequence[str], main: Main) -> tuple[Path, list[Outcome]]:
     outcomes |= {point.name: earlier[point.name] for point in points if _is_finished(folder, point, earlier)}
     missing = [point for point in points if point.name not in outcomes]
     _announce(len(points), outcomes, missing, folder, config.parallel.workers, threads)
-    common = [f"wandb.group={json.dumps(config.sweep_name)}"] * (config.wandb.group is None)
-    common += [f"threads={threads}"] if threads else []
+    common = [f"wandb.group={_quoted(config.sweep_name)}"] if config.wandb.group is None else []
+    common += [f"threads={threads}"] if threads and config.threads is None else []
 
     def begin(point: Point) -> Started:
         (folder / point.name).mkdir(exist_ok=True)
-        place = json.dumps(f"{config.sweep_name}/{point.name}")
+        place = _quoted(f"{config.sweep_name}/{point.name}")
         return start([*point.words, *common, f"run_name={place}", "resume=auto"], folder / point.name / LOG)
 
     def record() -> None:
@@ -169,6 +169,11 @@ def _is_finished(folder: Path, point: Point, earlier: Mapping[str, Outcome]) -> 
     before = earlier.get(point.name)
     is_same = before is not None and before.exit_code == 0 and before.words == point.words
     return is_same and (folder / point.name / "summary.json").is_file()
+
+
+def _quoted(text: str) -> str:
+    """For Hydra, to whom `=` and `,` mean something."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 # -------------------------------------------------------------------------------------------- running

@@ -182,7 +182,7 @@ def test_the_stop_is_decided_together() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="W&B's service")
 def test_a_real_run_takes_the_alert(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"entity": None, "group": None, "tags": (), "notes": None, "config": {}}
+    options: dict[str, Any] = {"entity": None, "group": None, "job_type": None, "tags": (), "notes": None, "config": {}}
     logger, line = wandb_logger(tmp_path, project="p", name="n", mode="offline", **options)
     assert logger is not None, line
     train([FINE, diagnosis("non_finite")], logger, stops=True)

@@ -62,6 +62,7 @@ def wandb_logger(
     name: str,
     entity: str | None,
     group: str | None,
+    job_type: str | None,
     tags: Sequence[str],
     notes: str | None,
     mode: str,
@@ -72,7 +73,8 @@ def wandb_logger(
     Its run is a fresh one, or that of the folder where there is one: a continued training goes on under the same id.
     """
     options: dict[str, Any] = {"project": project, "name": name, "entity": entity, "group": group, "notes": notes}
-    options |= {"tags": list(tags), "config": dict(config), "id": _run_id(folder), "resume": "allow"}
+    options |= {"job_type": job_type, "tags": list(tags), "config": dict(config)}
+    options |= {"id": _run_id(folder), "resume": "allow"}
     # Else it asks for its server to report to, also offline, and waits for the answer when Python exits.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
