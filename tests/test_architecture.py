@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnostics.theory": {"numpy"},
     "diagnostics.metrics": {"diagnostics.history", "diagnostics.profile"},
     "reports": {*JUDGING, "diagnostics.rules", "matplotlib", "numpy", "wandb"},
-    "folder": {"config", "pytorch_lightning"},
+    "folder": {"config", "lock", "pytorch_lightning"},
     "machine": {"config", "torch"},
     "build": {
         "config",
@@ -109,8 +109,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "torch",
         "pytorch_lightning",
     },
-    "launch": {"config", "submitit"},
-    "sweep": {"config", "launch", "overrides"},
+    "lock": set(),
+    "launch": {"config", "cli", "submitit"},
+    "sweep": {"config", "launch", "lock", "overrides"},
     "evaluation": {"build", "config", "machine", "run", "training", "torch", "pytorch_lightning"},
     "replay": {"build", "run", "diagnostics", *JUDGING, "reports", "training", "torch", "pytorch_lightning"},
     "cli": {

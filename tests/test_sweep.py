@@ -18,7 +18,7 @@ import pytest
 
 from isometry.jsonl import read_lines
 from isometry.overrides import expand
-from isometry.sweep import sweep
+from isometry.sweep import Point, _run, sweep
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -52,6 +52,7 @@ def test_every_combination_in_the_order_of_the_words() -> None:
         (["nrom=batch,none", "sweep_name=x"], "norm"),
         (["seed=1", "sweep_name=a,b"], "sweep_name takes one value"),
         (["seed=1,2", "parallel.workers=1,2", "sweep_name=x"], "takes one value"),
+        (["seed=1,2", "run_name=r", "sweep_name=x"], "names and resumes its runs itself"),
         (["optimizer.lr=interval(0,1)", "sweep_name=x"], "does not say which values"),
         (["seed=1,2", "sweep_name=x", "parallel.cluster=local", "parallel.resources={foo:1}"], "submitit"),
     ],
@@ -130,13 +131,17 @@ def kill_when(driver: subprocess.Popen[bytes], journal: Path, number: signal.Sig
 
 
 def test_ctrl_c_saves_what_is_under_way_and_starts_nothing_more(tmp_path: Path) -> None:
+    """As a terminal sends it: to the whole group of the sweep's process."""
     words = [*TINY, "model.depth=2", "trainer.max_epochs=400", "seed=1,2", "sweep_name=x"]
     command = [sys.executable, "-m", "isometry", "train", "-m", *words]
-    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes)  # type: ignore[call-overload]
     folder = tmp_path / "runs" / "x"
     while not (folder / "seed=1" / "metrics.jsonl").is_file() and driver.poll() is None:
         time.sleep(0.02)
-    driver.send_signal(signal.SIGINT)
+    beside = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (beside.returncode, "is in use by" in beside.stderr) == (4, True)
+    os.killpg(driver.pid, signal.SIGINT)
     out, err = driver.communicate(timeout=60)
     assert (driver.returncode, b"the same command" in err) == (130, True), (out, err)
     assert outcomes(folder)["seed=1"]["exit_code"] == 130
@@ -144,8 +149,54 @@ def test_ctrl_c_saves_what_is_under_way_and_starts_nothing_more(tmp_path: Path) 
     assert list((folder / "seed=1" / "checkpoints").glob("latest-*.ckpt"))
 
 
+class Stubborn:
+    """A run that does not end before SIGKILL."""
+
+    def __init__(self) -> None:
+        self.got: list[signal.Signals] = []
+
+    def exit_code(self) -> int | None:
+        return 137 if signal.SIGKILL in self.got else None
+
+    def stop(self, number: signal.Signals) -> None:
+        self.got.append(number)
+
+
+@pytest.mark.parametrize(
+    ("sent", "handed_on"),
+    [
+        ([signal.SIGINT] * 3, [signal.SIGINT, signal.SIGINT, signal.SIGKILL]),
+        ([signal.SIGTERM] * 3, [signal.SIGTERM, signal.SIGINT, signal.SIGKILL]),
+        ([signal.SIGHUP] * 3, [signal.SIGTERM, signal.SIGINT, signal.SIGKILL]),
+    ],
+)
+def test_a_second_signal_is_more_urgent_and_a_third_kills(
+    tmp_path: Path, sent: list[signal.Signals], handed_on: list[signal.Signals]
+) -> None:
+    run, points = Stubborn(), [Point("a", []), Point("b", [])]
+    asked: list[signal.Signals] = []
+    outcome = next(_run(points, lambda point: asked.extend(sent) or run, tmp_path, 1, asked))
+    assert run.got == handed_on
+    assert (outcome.name, outcome.message) == ("a", "killed by SIGKILL")
+
+
+def test_whatever_happens_to_the_sweep_nobody_is_left_behind(tmp_path: Path) -> None:
+    run = Stubborn()
+
+    def begin(point: Point) -> Stubborn:
+        if point.name == "b":
+            raise OSError("the disk is full")
+        return run
+
+    with pytest.raises(OSError, match="the disk is full"):
+        list(_run([Point("a", []), Point("b", [])], begin, tmp_path, 2, []))
+    assert run.got == [signal.SIGTERM]
+
+
 def test_nothing_leaks_from_one_run_into_the_next(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "same")
+    monkeypatch.setenv("WANDB_NAME", "same")
+    monkeypatch.setenv("WANDB_RESUME", "must")  # with which W&B would refuse to start a run
     monkeypatch.setenv("ISOMETRY_RUN_FOLDER", str(tmp_path / "elsewhere"))
     offline = [word for word in TINY if word != "logger=none"] + ["wandb.mode=offline"]
     code, _, err = cli("train", "-m", *offline, "model.depth=2", "init=he_normal,lecun_normal", "sweep_name=x")
@@ -198,10 +249,12 @@ def test_the_words_of_a_point_are_all_that_a_run_gets(tmp_path: Path, monkeypatc
         def stop(self, number: signal.Signals) -> None: ...
 
     monkeypatch.setattr("isometry.launch.Process", lambda words, log: told.append(list(words)) or Ended())
+    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.chdir(tmp_path)
-    sweep(["seed=1,2", "sweep_name=x", "parallel.workers=2"], main=lambda words: 0)
+    sweep(["seed=1,2", "sweep_name=x", "parallel.workers=2"])
     common = ["sweep_name=x", "parallel.workers=2"]
+    assert {each["exit_code"] for each in outcomes(tmp_path / "runs/x").values()} == {6}
     assert told == [
         [*common, f"seed={seed}", 'wandb.group="x"', "threads=4", f'run_name="x/seed={seed}"', "resume=auto"]
         for seed in (1, 2)

@@ -45,7 +45,7 @@ def test_every_value_and_every_end_of_a_range_is_a_valid_command(path: Path) -> 
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandb_itself_takes_the_file(path: Path) -> None:
+def test_it_searches_for_what_a_run_logs_and_starts_train_py(path: Path) -> None:
     sweep = content(path)
     assert sweep["method"] == path.stem
     assert sweep["metric"] == {"name": "val/acc", "goal": "maximize"}

@@ -35,13 +35,7 @@ from .layers.assignment import InitRecord, initialize_parameters
 from .layers.initializers import Initializer
 from .layers.normalization import Norm
 from .layers.parametrizations import Parametrization, parametrize_weights
-from .training.checkpoint_files import (
-    BEST,
-    DurableCheckpointIO,
-    find_checkpoint,
-    fingerprint,
-    read_checkpoint,
-)
+from .training.checkpoint_files import BEST, DurableCheckpointIO, find_checkpoint, fingerprint, read_checkpoint
 from .training.classifier import Classifier
 from .training.clipping import Clip
 from .training.fine_tuning import copy_weights
@@ -271,6 +265,7 @@ def _wrap(
         make_schedule=partial(group("scheduler", config.scheduler), total_steps=total_steps),
         clip=clip,
         label_smoothing=config.label_smoothing,
+        channels_last=config.is_ours,
         description=description,
     )
 

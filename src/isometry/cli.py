@@ -91,12 +91,15 @@ def train(words: Sequence[str]) -> None:
 def _sweep(words: Sequence[str]) -> None:
     from .sweep import failure, sweep
 
-    folder, outcomes = sweep(words, main)
+    folder, outcomes = sweep(words)
     if len([each for each in outcomes if each.exit_code == 0]) > 1:
-        compare([str(folder)])
-    error = failure(folder, outcomes)
-    if error:
-        raise error
+        try:
+            compare([str(folder)])
+        except Exception as error:  # of what failed before, more is to be said
+            print(f"the comparison could not be made: {error!r}", file=sys.stderr)
+    failed = failure(folder, outcomes)
+    if failed:
+        raise failed
 
 
 def compare(words: Sequence[str]) -> None:
@@ -131,8 +134,9 @@ def dashboard(words: Sequence[str]) -> None:
         "project": str(OmegaConf.load(CONFIG_DIR / "train.yaml").wandb.project),
         "out": "dashboard",
     }
-    options |= dict(word.split("=", 1) for word in words if word.partition("=")[0] in options)
-    places = [Path(word).expanduser() for word in words if word != "--push" and word.partition("=")[0] not in options]
+    given = tuple(f"{key}=" for key in options)
+    options |= dict(word.split("=", 1) for word in words if word.startswith(given))
+    places = [Path(word).expanduser() for word in words if word != "--push" and not word.startswith(given)]
     if pushes and not options["entity"]:
         raise ConfigError("error: whose project is it?\n  fix:   entity=YOUR_W&B_NAME")
     for path in dashboard.write(options["entity"], options["project"], places, Path(options["out"]), pushes=pushes):

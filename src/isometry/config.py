@@ -90,7 +90,7 @@ def _given(value: object) -> object:
 def _inside_runs_dir(value: str) -> str:
     """A run name is a folder below `runs_dir`; a sweep's runs are one deeper, `sweep/point`."""
     parts = value.split("/")
-    if "\0" in value or any(part in ("", ".", "..") or len(part.encode()) > 200 for part in parts):
+    if set("\0\\") & set(value) or any(part in ("", ".", "..") or len(part.encode()) > 200 for part in parts):
         raise PydanticCustomError("run_name", "must be a folder name below runs_dir, each part at most 200 bytes")
     return value
 
@@ -278,6 +278,11 @@ class Config(Section):
     sweep_name: Annotated[Text, AfterValidator(_inside_runs_dir)] | None
     parallel: ParallelConfig
     threads: Annotated[int, Field(ge=1)] | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether all that the network is made of is the catalog's."""
+        return not any(is_import_path(part.name) for part in (self.model, self.norm, self.activation))
 
 
 # ---------------------------------------------------------------------------------------- keys

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +12,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from .config import Config
 from .errors import CheckpointError, ConfigError, ResourceError
+from .lock import lock, unlock
 
 # Tells the processes that Lightning starts for strategy=ddp where the first one writes.
 _VARIABLE = "ISOMETRY_RUN_FOLDER"
-_LOCK = ".lock"
 _locks: dict[Path, TextIO] = {}  # held by this process; the system lets go of them however it ends
 
 
@@ -51,8 +49,7 @@ def leave_folder(folder: Path) -> None:
     os.environ.pop(_VARIABLE, None)
     if is_first_process():
         if folder in _locks:
-            (folder / _LOCK).unlink(missing_ok=True)
-            _locks.pop(folder).close()
+            unlock(folder, _locks.pop(folder))
         with suppress(OSError):  # it is not empty
             folder.rmdir()
 
@@ -78,29 +75,8 @@ def _make(folder: Path, config: Config) -> None:
             raise CheckpointError(
                 f"error: {folder} already holds a run\n  fix:   another run_name   or   resume=auto to continue it"
             )
-        _lock(folder)
+        _locks[folder] = lock(folder)
     except OSError as error:
         raise ResourceError(
             f"error: cannot write into {folder}: {error.strerror}\n  fix:   runs_dir=A_FOLDER_YOU_MAY_WRITE"
         ) from None
-
-
-def _lock(folder: Path) -> None:
-    """Two processes in one folder would write over each other's files: the second stops at once."""
-    path = folder / _LOCK
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held as long as the run lasts)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
-        raise CheckpointError(
-            f"error: {folder} is in use by {owner}\n  fix:   wait for it, or another run_name"
-        ) from None
-    if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-        file.close()
-        return _lock(folder)  # its owner has just left, and taken the file along
-    file.truncate(0)
-    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-    _locks[folder] = file

@@ -9,26 +9,31 @@ Hydra's own multirun runs in one process, which the first `SystemExit` ends, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
 from .config import Config
 from .errors import ConfigError, Interrupted, IsometryError, Terminated
-from .launch import Main, Started, launcher
+from .launch import Started, launcher
+from .lock import lock, unlock
 from .overrides import expand, read
 
 RECORD = "sweep.json"
 LOG = "output.log"
 _POLL = 0.1  # seconds
+_LONGEST = 150  # characters of a folder's name, before it is cut
 # One for the whole sweep.
 _NOT_SWEPT = {"sweep_name", "parallel", "runs_dir", "run_name", "resume"}
+# What may change between two tries of a run that is finished.
+_ASIDE = ("sweep_name=", "parallel.", "threads=", "wandb.", "logger=")
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,15 @@ class Outcome:
     seconds: float = 0.0
 
 
-def sweep(words: Sequence[str], main: Main) -> tuple[Path, list[Outcome]]:
+def sweep(words: Sequence[str]) -> tuple[Path, list[Outcome]]:
     """Run what `words` list, as far as it is missing; the sweep's folder, and how each run ended.
 
     Args:
         words: Of the command line; `key=a,b,c` and `key=range(1,4)` list values.
-        main: The command line's own function, for a cluster's jobs.
 
     Raises:
         ConfigError: The sweep has no name, or no point of it is a valid configuration.
+        CheckpointError: Another process is at work on this sweep.
         Interrupted: Ctrl-C, after the runs under way were saved.
         Terminated: SIGTERM, likewise.
     """
@@ -78,28 +83,52 @@ def sweep(words: Sequence[str], main: Main) -> tuple[Path, list[Outcome]]:
     if config.sweep_name is None:
         raise ConfigError("error: a sweep has a name, by which it is found again\n  fix:   sweep_name=NAME")
     folder = Path(config.runs_dir).expanduser() / config.sweep_name
-    start, threads = launcher(config, folder, main)
+    start, threads = launcher(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = _recorded(folder)
-    outcomes |= {point.name: earlier[point.name] for point in points if _is_finished(folder, point, earlier)}
-    missing = [point for point in points if point.name not in outcomes]
-    _announce(len(points), outcomes, missing, folder, config.parallel.workers, threads)
-    common = [f"wandb.group={_quoted(config.sweep_name)}"] if config.wandb.group is None else []
-    common += [f"threads={threads}"] if threads and config.threads is None else []
+    owner = lock(folder)
+    try:
+        earlier = _recorded(folder)
+        outcomes |= {point.name: earlier[point.name] for point in points if _is_finished(folder, point, earlier)}
+        missing = [point for point in points if point.name not in outcomes]
+        _announce(len(points), outcomes, missing, folder, config.parallel.workers, threads)
+        common = [f"wandb.group={_quoted(config.sweep_name)}"] if config.wandb.group is None else []
+        common += [f"threads={threads}"] if threads else []
 
-    def begin(point: Point) -> Started:
-        (folder / point.name).mkdir(exist_ok=True)
-        place = _quoted(f"{config.sweep_name}/{point.name}")
-        return start([*point.words, *common, f"run_name={place}", "resume=auto"], folder / point.name / LOG)
+        def begin(point: Point) -> Started:
+            (folder / point.name).mkdir(exist_ok=True)
+            place = _quoted(f"{config.sweep_name}/{point.name}")
+            return start([*point.words, *common, f"run_name={place}", "resume=auto"], folder / point.name / LOG)
+
+        _work(points, missing, outcomes, earlier, folder, begin, config.parallel.workers)
+    finally:
+        unlock(folder, owner)
+    return folder, [outcomes[point.name] for point in points]
+
+
+def _work(
+    points: Sequence[Point],
+    missing: Sequence[Point],
+    outcomes: dict[str, Outcome],
+    earlier: Mapping[str, Outcome],
+    folder: Path,
+    begin: Callable[[Point], Started],
+    workers: int,
+) -> None:
+    """Run the missing points; each that ends joins `outcomes`, is written down and told.
+
+    Raises:
+        Interrupted: Ctrl-C.
+        Terminated: SIGTERM.
+    """
+    began, before, names = time.monotonic(), len(outcomes), {point.name for point in points}
+    others = [each for name, each in earlier.items() if name not in names]
 
     def record() -> None:
         ordered = [outcomes.get(point.name) or earlier.get(point.name) for point in points]
-        others = [each for name, each in earlier.items() if name not in {point.name for point in points}]
         _write(folder, [each for each in (*ordered, *others) if each])
 
-    began, before = time.monotonic(), len(outcomes)
-    with _asked_to_stop() as asked:
-        for outcome in _run(missing, begin, folder, config.parallel.workers, asked):
+    with _asked_to_stop() as asked, closing(_run(missing, begin, folder, workers, asked)) as ended:
+        for outcome in ended:
             outcomes[outcome.name] = outcome
             record()
             left = len(points) - len(outcomes)
@@ -109,7 +138,6 @@ def sweep(words: Sequence[str], main: Main) -> tuple[Path, list[Outcome]]:
     if asked:
         kind = Interrupted if asked[0] == signal.SIGINT else Terminated
         raise kind(f"the sweep is {kind.__name__.lower()}, what was under way is saved\n  continue:  the same command")
-    return folder, [outcomes[point.name] for point in points]
 
 
 def failure(folder: Path, outcomes: Sequence[Outcome]) -> IsometryError | None:
@@ -134,10 +162,13 @@ def _points(words: Sequence[str]) -> Iterator[Point]:
         for key in chosen:
             if key.partition(".")[0] in _NOT_SWEPT:
                 raise ConfigError(f"error: {key} takes one value for the whole sweep\n  where: command line")
+        for word in fixed:
+            if word.startswith(("run_name=", "resume=")):
+                raise ConfigError(f"error: {word}: a sweep names and resumes its runs itself\n  fix:   leave it out")
         own = [f"{key}={value}" for key, value in chosen.items()]
-        name = re.sub(r"[^\w.=,+-]", ".", ",".join(own))[:180] or "run"
-        if name in names:
-            name += f"-{len(names)}"
+        name = re.sub(r"[^\w.=,+-]", ".", ",".join(own), flags=re.ASCII) or "run"
+        if name in names or len(name) > _LONGEST:
+            name = f"{name[:_LONGEST]}-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}"
         names.add(name)
         yield Point(name, [*fixed, *own])
 
@@ -159,7 +190,7 @@ def _checked(points: Sequence[Point]) -> tuple[Config, dict[str, Outcome]]:
 
 def _recorded(folder: Path) -> dict[str, Outcome]:
     """How each run ended at its last try."""
-    with suppress(OSError, ValueError):  # there was none
+    with suppress(OSError, ValueError, TypeError, KeyError):  # there was none
         return {each["name"]: Outcome(**each) for each in json.loads((folder / RECORD).read_text())}
     return {}
 
@@ -167,8 +198,12 @@ def _recorded(folder: Path) -> dict[str, Outcome]:
 def _is_finished(folder: Path, point: Point, earlier: Mapping[str, Outcome]) -> bool:
     """Whether an earlier try has brought it to its end, with the same words."""
     before = earlier.get(point.name)
-    is_same = before is not None and before.exit_code == 0 and before.words == point.words
+    is_same = before is not None and before.exit_code == 0 and _what(before.words) == _what(point.words)
     return is_same and (folder / point.name / "summary.json").is_file()
+
+
+def _what(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not word.startswith(_ASIDE)]
 
 
 def _quoted(text: str) -> str:
@@ -177,41 +212,75 @@ def _quoted(text: str) -> str:
 
 
 # -------------------------------------------------------------------------------------------- running
+@dataclass
+class _Running:
+    """A point under way, since when, and how much its log held before."""
+
+    point: Point
+    started: Started
+    began: float
+    said: int
+
+
 def _run(
     missing: Sequence[Point], begin: Callable[[Point], Started], folder: Path, workers: int, asked: list[signal.Signals]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Start the points in order, so many at once, until none is left or the sweep is asked to stop."""
-    waiting, running = list(missing), dict[str, tuple[Point, Started, float]]()
+    waiting, running = list(missing), list[_Running]()
     told = 0  # signals that were handed on
-    while running or (waiting and not asked):
-        while waiting and len(running) < workers and not asked:
-            point = waiting.pop(0)
-            running[point.name] = point, begin(point), time.monotonic()
-        news = asked[told:]
-        told += len(news)
-        for number in news:
-            for _, started, _ in running.values():
-                started.stop(number)
-        time.sleep(_POLL)
-        for point, started, began in list(running.values()):
-            code = started.exit_code()
-            if code is not None:
-                del running[point.name]
-                message = _message(folder / point.name / LOG, code) if code else ""
-                yield Outcome(point.name, point.words, code, message, round(time.monotonic() - began, 1))
+    try:
+        while running or (waiting and not asked):
+            while waiting and len(running) < workers and not asked:
+                point = waiting.pop(0)
+                log = folder / point.name / LOG
+                said = log.stat().st_size if log.is_file() else 0
+                running.append(_Running(point, begin(point), time.monotonic(), said))
+            while told < len(asked):
+                _hand_on(running, asked, told)
+                told += 1
+            time.sleep(_POLL)
+            for each in list(running):
+                code = each.started.exit_code()
+                if code is not None:
+                    running.remove(each)
+                    yield _outcome(folder, each, code)
+    finally:  # whatever happened here, nobody is left behind
+        for each in running:
+            each.started.stop(signal.SIGTERM)
+
+
+def _hand_on(running: Sequence[_Running], asked: Sequence[signal.Signals], index: int) -> None:
+    """The first signal lets a run save; the second, Ctrl-C to it, lets it leave at once; the third does not ask."""
+    number = [signal.SIGINT if asked[0] == signal.SIGINT else signal.SIGTERM, signal.SIGINT, signal.SIGKILL][
+        min(index, 2)
+    ]
+    for each in running:
+        each.started.stop(signal.Signals(number))
+    if index == 0:
+        print("\nsaving the runs under way; again leaves at once", flush=True)
+
+
+def _outcome(folder: Path, each: _Running, code: int) -> Outcome:
+    name, message = each.point.name, ""
+    if code:
+        message = _message(folder / name / LOG, each.said, code)
+    elif not (folder / name / "summary.json").is_file():
+        code, message = 1, "it ended without a summary"
+    return Outcome(name, each.point.words, code, message, round(time.monotonic() - each.began, 1))
 
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[signal.Signals]]:
-    """Notes Ctrl-C and SIGTERM, each time; a second one is handed on, too, and ends a run without saving."""
+    """Notes Ctrl-C, SIGTERM and a terminal that is closed, each time."""
     asked: list[signal.Signals] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         asked.append(signal.Signals(number))
-        if len(asked) == 1:
-            print("\nsaving the runs under way; again leaves at once", flush=True)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield asked
     finally:
@@ -251,11 +320,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _message(log: Path, code: int) -> str:
-    """The last error in what a run said, or the signal that left it no time for one."""
+def _message(log: Path, start: int, code: int) -> str:
+    """The last error in what a run said since `start`, or the signal that left it no time for one."""
     if code > 128 and code - 128 in set(signal.Signals) and code not in (Interrupted.exit_code, Terminated.exit_code):
         return f"killed by {signal.Signals(code - 128).name}"
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    lines = log.read_bytes()[start:].decode(errors="replace").splitlines() if log.is_file() else []
     errors = [line for line in lines if line.startswith(("error:", "interrupted", "terminated"))]
     return _first_line((errors or lines or ["it said nothing"])[-1])
 

@@ -44,7 +44,7 @@ def validate(raw: Mapping[str, Any], given: Mapping[str, str] | None = None) -> 
 # What may differ when a training goes on; everything else is what is trained, and on what.
 _FREE = {"trainer", "run_name", "runs_dir", "resume", "init_from", "logger", "wandb", "monitor", "early_stopping"}
 _FREE |= {"checkpoint", "nonfinite", "threads", "data.dir", "data.download_deadline", "data.eval_batch_size"}
-_FREE |= {"sweep_name", "parallel"}
+_FREE |= {"sweep_name", "parallel", "diagnose"}
 
 
 def differing_identity(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -100,6 +100,48 @@ def test_what_a_knob_explains_is_its_share_of_the_sum_of_squares(grid: Path) -> 
     assert gain == pytest.approx({"init.name": 1.0, "model.depth": 0.0})
 
 
+def test_of_a_random_search_nothing_is_said_and_nothing_is_drawn(tmp_path: Path) -> None:
+    """A value that only one run has would explain that run whatever it does: η² = 1."""
+    for number in range(30):
+        save_run(tmp_path / f"{number:02}", depth=10 + number, accuracy=0.5 + 0.01 * number)
+    comparison = Comparison(read_runs([tmp_path]))
+    assert comparison.knobs == ["model.depth"]
+    assert math.isnan(comparison.explained(lambda run: run.accuracy)["model.depth"])
+    assert axes_of(comparison) == (None, None, None)
+    _, files = compare([tmp_path], None, tmp_path)
+    assert not any(path.suffix == ".png" for path in files)
+
+
+def test_equal_runs_leave_no_spread_to_explain(tmp_path: Path) -> None:
+    for number in range(6):
+        save_run(tmp_path / str(number), depth=10 * (1 + number % 2), seed=number, accuracy=0.1025)
+    assert math.isnan(Comparison(read_runs([tmp_path])).explained(lambda run: run.accuracy)["model.depth"])
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [([10, 1, None, 2], [1, 2, 10, None]), (["b", "a"], ["b", "a"]), ([[[1, 2], [3]], [4]], ["[[1, 2], [3]]", "[4]"])],
+)
+def test_values_of_any_kind_are_ordered_and_drawn(tmp_path: Path, values: list[object], levels: list[object]) -> None:
+    for number, value in enumerate(values):
+        for seed in (1, 2):
+            folder = save_run(tmp_path / f"{number}-{seed}", seed=seed)
+            config = OmegaConf.load(folder / "config.yaml")
+            config.model.option = value
+            OmegaConf.save(config, folder / "config.yaml")
+    comparison = Comparison(read_runs([tmp_path]))
+    assert comparison.knobs == ["model.option"]
+    assert comparison.levels("model.option") == levels
+    assert compare([tmp_path], None, tmp_path)[1][-1].name == "heat_map.png"
+
+
+def test_a_key_that_an_older_run_lacks_is_no_knob(grid: Path) -> None:
+    config = OmegaConf.load(grid / "he_normal-10-1" / "config.yaml")
+    config.new_in_this_version = 7
+    OmegaConf.save(config, grid / "he_normal-10-1" / "config.yaml")
+    assert Comparison(read_runs([grid])).knobs == ["init.name", "model.depth"]
+
+
 def test_the_default_target_is_nine_tenths_of_the_best(grid: Path) -> None:
     assert Comparison(read_runs([grid])).target == pytest.approx(0.9 * 0.81)
 
@@ -123,8 +165,18 @@ def test_depth_lies_across_and_init_down(grid: Path) -> None:
 def test_single_runs_and_folders_of_runs_can_be_named_together(grid: Path, tmp_path: Path) -> None:
     other = save_run(tmp_path / "elsewhere" / "one", depth=99)
     runs = read_runs([grid, other, other])
-    assert [run.name for run in runs].count("one") == 1
+    assert [run.name for run in runs].count("elsewhere/one") == 1
     assert len(runs) == 9
+
+
+def test_runs_without_monitor_validation_or_readable_history_are_compared_all_the_same(grid: Path) -> None:
+    for path in grid.glob("*/gradients.jsonl"):
+        path.unlink()
+    next(grid.glob("he_normal-10-1")).joinpath("gradients.jsonl").write_text('{"of another": "version"}\n')
+    for path in grid.glob("*/metrics.jsonl"):
+        path.write_text("")
+    text, _ = compare([grid], None, grid)
+    assert "80.00 ± 1.41" in text
 
 
 def test_the_files_hold_every_run_and_need_no_network(grid: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pytorch_lightning.loggers import WandbLogger
 from isometry.training import loggers
 
 OPTIONS: dict[str, Any] = {
-    "project": "p", "name": "n", "entity": None, "group": None, "job_type": None, "tags": [], "notes": None, "config": {}
+    "project": "p", "name": "n", "entity": None, "group": None, "job_type": None, "tags": [], "notes": None,
+    "config": {},
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import Comparison, Group, Run, read_runs
-from .heat_map import heat_map
+from .heat_map import axes_of, heat_map
 from .page import figure, page, table
 from .terminal import times
 
@@ -18,7 +18,7 @@ Row = Mapping[str, str]
 
 _READING = (
     "On the right 1 is white: there the gradient keeps its size through the depth. Blue vanishes towards the input, "
-    "red explodes. Cells are means over whatever else differs."
+    "red explodes; grey has no number. Cells are means over whatever else differs."
 )
 
 
@@ -36,12 +36,12 @@ def compare(places: Sequence[Path], target: float | None, out: Path) -> tuple[st
     comparison = Comparison(read_runs(places), target)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"comparison.{ending}" for ending in ("csv", "md", "html")]
-    if comparison.knobs:
-        files.append(out / "heat_map.png")
-        heat_map(comparison, files[-1])
     _write_csv(comparison, files[0])
     shown = "\n\n".join(f"## {heading}\n\n{markdown(rows)}" for heading, rows in _tables(comparison).items())
     files[1].write_text(f"# {out.resolve().name}\n\n{shown}\n", encoding="utf-8")
+    if axes_of(comparison)[0]:
+        files.append(out / "heat_map.png")
+        heat_map(comparison, files[-1])
     files[2].write_text(page(out.resolve().name, _parts(comparison, out)), encoding="utf-8")
     return "\n\n".join("\n".join(aligned(rows)) for rows in _tables(comparison).values() if rows), files
 
@@ -63,7 +63,9 @@ def _group(comparison: Comparison, group: Group) -> Row:
         "test acc %": f"{100 * mean:.2f}{spread}" if math.isfinite(mean) else "not finished",
         "verdict": group.verdict,
         "∂L/∂z per layer": times(group.backward_gain) if math.isfinite(group.backward_gain) else "",
-        f"steps to {comparison.target:.1%}": _count(group.steps_to(comparison.target)),
+        f"steps to {comparison.target:.1%}" if math.isfinite(comparison.target) else "steps": _count(
+            group.steps_to(comparison.target)
+        ),
         "images/s": _count(group.samples_per_s),
     }
 
@@ -96,13 +98,14 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
 
 def _parts(comparison: Comparison, out: Path) -> Iterable[str]:
     yield f"<h1>{escape(out.resolve().name)}: {len(comparison.runs)} runs</h1>"
-    if comparison.knobs:
+    if axes_of(comparison)[0]:
         yield figure(out / "heat_map.png", "Where it trains, and what the gradient does there", _READING)
     for heading, rows in _tables(comparison).items():
         yield f"<h2>{escape(heading)}</h2>"
         yield table(rows)
     yield '<p class="soft">A knob explains the share of the spread over all runs that the means of its values have '
-    yield "(η²). What all of them leave over is the seeds', and what knobs do together.</p>"
+    yield "(η²). Over a full grid, what all of them leave is the seeds', and what knobs do together. Of a knob with "
+    yield "nearly as many values as runs nothing can be said.</p>"
 
 
 def markdown(rows: Sequence[Row]) -> str:

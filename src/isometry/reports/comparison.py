@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,9 @@ from ..errors import CheckpointError
 from ..jsonl import read_lines
 
 SEEDS = {"seed", "init_seed", "data.split_seed"}
-# Where a run lies and who looks at it; not what it is.
+# Where a run and its data lie, and who looks at it; not what it is. Whole sections, and keys.
 _ELSEWHERE = {"run_name", "runs_dir", "resume", "sweep_name", "parallel", "wandb", "logger", "threads", "diagnose"}
+_ELSEWHERE |= {"data.dir", "data.download_deadline", "init_from", "checkpoint", "monitor"}
 TARGET = 0.9  # of the best val/acc of all runs
 
 Knobs = tuple[Any, ...]
@@ -33,7 +35,7 @@ Knobs = tuple[Any, ...]
 @dataclass(frozen=True)
 class Run:
     """Args:
-    name: Of its folder.
+    name: Of its folder, below what all that are compared have in common.
     settings: Dotted keys.
     accuracy: On the test set; NaN where the run has not come to its end.
     verdict: What the rules say, also of a run without an end; None where nothing was measured.
@@ -107,12 +109,15 @@ class Comparison:
     def knobs(self) -> list[str]:
         """Keys that differ, without seeds, and without options that follow from the name beside them."""
         keys = [key for key in dict.fromkeys(key for run in self.runs for key in run.settings) if key not in SEEDS]
-        differing = [key for key in keys if key.partition(".")[0] not in _ELSEWHERE and self._number_of(key) > 1]
+        keys = [key for key in keys if not _ELSEWHERE & {key, key.partition(".")[0]}]
+        differing = [key for key in keys if self._number_of(key) > 1]
         names = {key.partition(".")[0]: key for key in differing if key.endswith(".name")}
         return [key for key in differing if not self._follows(key, names.get(key.partition(".")[0]))]
 
     def _number_of(self, *keys: str) -> int:
-        return len({tuple(repr(run.settings.get(key)) for key in keys) for run in self.runs})
+        """Of the combinations that these keys have, in runs that have them: an older version's lack some."""
+        having = [run.settings for run in self.runs if all(key in run.settings for key in keys)]
+        return len({tuple(repr(settings[key]) for key in keys) for settings in having})
 
     def _follows(self, key: str, name: str | None) -> bool:
         return name is not None and key != name and self._number_of(name, key) == self._number_of(name)
@@ -130,22 +135,26 @@ class Comparison:
 
     @cached_property
     def target(self) -> float:
-        best = max((accuracy for run in self.runs for _, accuracy in run.validations), default=math.nan)
+        known = [accuracy for run in self.runs for _, accuracy in run.validations if math.isfinite(accuracy)]
+        best = max(known, default=math.nan)
         return TARGET * best if self.asked_target is None else self.asked_target
 
     def levels(self, key: str) -> list[Any]:
-        """The values of a knob: numbers by size, others in the order they were found."""
-        values = list(dict.fromkeys(run.settings.get(key) for run in self.runs))
-        return sorted(values) if all(isinstance(value, int | float) for value in values) else values
+        """The values of a knob: numbers by size, then others in the order they were found."""
+        values = list({repr(value): value for value in (run.settings.get(key) for run in self.runs)}.values())
+        numbers = sorted(value for value in values if isinstance(value, int | float))
+        return [*numbers, *(value for value in values if not isinstance(value, int | float))]
 
     def explained(self, measure: Callable[[Run], float]) -> dict[str, float]:
         """By knob, how much of the spread over all runs its own means have: η² = Σ n_v (m_v - m)² / Σ (x - m)².
 
-        1: the knob alone decides. What is left over by all of them is seeds and what knobs do together. NaN where
-        nothing differs. Runs without a value are left out.
+        1: the knob alone decides. Over a full grid, what is left by all of them is seeds and what knobs do together.
+        NaN where nothing differs, and for a knob with more values than half the runs, as a random search has them:
+        a value that only one run has explains that run whatever it does. Runs without a value are left out.
         """
         known = [(run, value) for run in self.runs if math.isfinite(value := measure(run))]
         mean = statistics.fmean([value for _, value in known]) if known else math.nan
+        differs = len({value for _, value in known}) > 1
         total = sum((value - mean) ** 2 for _, value in known)
         shares = {}
         for key in self.knobs:
@@ -153,7 +162,7 @@ class Comparison:
             for run, value in known:
                 by_level.setdefault(repr(run.settings.get(key)), []).append(value)
             between = sum(len(each) * (statistics.fmean(each) - mean) ** 2 for each in by_level.values())
-            shares[key] = between / total if total else math.nan
+            shares[key] = between / total if differs and len(by_level) <= len(known) / 2 else math.nan
         return shares
 
 
@@ -169,7 +178,8 @@ def read_runs(places: Sequence[Path]) -> list[Run]:
             f"error: {len(folders)} runs in {', '.join(map(str, places))}: two are needed for a comparison\n"
             "  fix:   isometry compare runs/SWEEP   or   isometry compare runs/ONE runs/OTHER"
         )
-    return [_read(folder) for folder in folders]
+    common = Path(os.path.commonpath([folder.parent for folder in folders]))
+    return [_read(folder, str(folder.relative_to(common))) for folder in folders]
 
 
 def run_folders(place: Path) -> list[Path]:
@@ -179,20 +189,20 @@ def run_folders(place: Path) -> list[Path]:
     return sorted(path.parent for path in place.glob("*/config.yaml"))
 
 
-def _read(folder: Path) -> Run:
+def _read(folder: Path, name: str) -> Run:
     summary: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):  # it has not come to its end
         summary = json.loads((folder / "summary.json").read_text())
-    history, verdict = folder / "gradients.jsonl", summary.get("verdict")
-    profiles = in_order(read_history(history).profiles) if history.is_file() else []
-    if not summary and profiles:
-        verdict = diagnose(folder).verdict
+    settings, profiles, verdict = settings_in(folder) or {}, [], summary.get("verdict")
+    with suppress(OSError, AttributeError, KeyError, TypeError, ValueError):  # no monitor, or another version's file
+        history = read_history(folder / "gradients.jsonl")
+        profiles, verdict = in_order(history.profiles), verdict or diagnose(history, settings).verdict
     journal = folder / "metrics.jsonl"
     rows = list(read_lines(journal)) if journal.is_file() else []
     gain = profiles[0].backward_gain if profiles else None
     return Run(
-        folder.name,
-        dict(_dotted(settings_in(folder) or {})),
+        name,
+        dict(_dotted(settings)),
         float(summary.get("test/acc", math.nan)),
         verdict,
         math.nan if gain is None else gain,
@@ -206,7 +216,7 @@ def _dotted(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from _dotted(value, f"{above}{key}.")
         else:
-            yield above + key, tuple(value) if isinstance(value, list) else value
+            yield above + key, str(value) if isinstance(value, list) else value
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:

@@ -56,7 +56,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         ),
     ),
     "Layers": (
-        Panel("gradient norm of each weight", ("grad_norm/*",), log=True),
+        Panel("gradient norm of each weight", ("grad_norm/*.*",), log=True),
         Panel("‖Δw‖/‖w‖, median: 1e-4 to 1e-2 is usual", ("update_ratio/median",), log=True),
         Panel("dead units, worst layer", ("units/dead",), range_y=(0, 1)),
         Panel("saturated units, worst layer", ("units/saturated",), range_y=(0, 1)),
@@ -88,8 +88,8 @@ def _colored(folder: Path) -> tuple[str, str]:
 
 def _wandb_id(folder: Path) -> str:
     """From the name of W&B's folder, `offline-run-20261124_174517-ab12cd34`; empty without one or without a verdict."""
-    known = sorted(folder.glob("wandb/*run-*-*"))
-    return known[-1].name.rpartition("-")[2] if known and (folder / "diagnosis.json").is_file() else ""
+    known = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))
+    return known[-1].partition("-")[2] if known and (folder / "diagnosis.json").is_file() else ""
 
 
 def workspace(entity: str, project: str, colors: Mapping[str, str]) -> Any:
@@ -178,7 +178,7 @@ def _panels(section: str) -> Iterator[Any]:
             title=panel.title,
             x=STEP,
             y=[] if is_pattern else list(panel.keys),
-            metric_regex=f"^{panel.keys[0].replace('*', '.*')}$" if is_pattern else None,
+            metric_regex=f"^{_regex(panel.keys[0])}$" if is_pattern else None,
             log_y=panel.log,
             range_y=panel.range_y,
             smoothing_type="exponential" if panel.smoothing else "none",
@@ -187,6 +187,10 @@ def _panels(section: str) -> Iterator[Any]:
         )
     if section == "Gradient flow":
         yield wr.MediaBrowser(title="pictures of the runs", media_keys=list(PICTURES), num_columns=3)
+
+
+def _regex(key: str) -> str:
+    return ".*".join(map(re.escape, key.split("*")))
 
 
 def _in_rows(panels: list[Any]) -> list[Any]:
