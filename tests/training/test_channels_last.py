@@ -12,8 +12,8 @@ import torch
 from isometry import build
 from isometry.overrides import read
 
-TINY = ["data.limit_train_images=100", "data.batch_size=20", "trainer.max_steps=2", "trainer.log_every_n_steps=1", "trainer.limit_test_batches=1",
-        "logger=none"]  # fmt: skip
+TINY = ["data.limit_train_images=100", "data.batch_size=20", "trainer.max_steps=2", "trainer.log_every_n_steps=1",
+        "trainer.limit_test_batches=1", "logger=none"]  # fmt: skip
 VIEWING = """
 from torch import nn
 
