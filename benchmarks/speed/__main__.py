@@ -135,7 +135,7 @@ def measure(*, short: bool) -> dict[str, Any]:
         "peer": peer.measure(pairs, short=short),
         "data": data.measure(pairs, short=short),
         "start": start.measure(pairs),
-        "compiling": compiling.measure(("mlp",), pairs=1) if short else compiling.measure(),
+        "compiling": compiling.measure(("mlp",)) if short else compiling.measure(),
         "growth": growth.measure(short=short),
     }
 
