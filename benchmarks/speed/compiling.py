@@ -1,8 +1,8 @@
 """`model.compile=true`: what a step gains, what the first steps cost, and after how many steps that is earned back.
 
-The monitor is on, at its defaults. The plain and the compiled training run one after the other, each in a process of its
-own, the compiled one without a cache; a step's time is the median over the last two thirds of the steps, the start's what
-the steps before took beyond that. Not in turns, so a ratio is as good as the machine was steady: to a tenth or so.
+The monitor is on, at its defaults. The plain and the compiled training run one after the other, each in a process of
+its own, the compiled one without a cache; a step's time is the median over the last two thirds of the steps, the
+start's what the steps before took beyond that. Not in turns, so a ratio is as good as the machine was steady.
 """
 
 from __future__ import annotations
