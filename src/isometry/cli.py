@@ -109,6 +109,10 @@ def compare(words: Sequence[str]) -> None:
 
     options = dict(word.split("=", 1) for word in words if word.startswith(("target=", "out=")))
     places = [Path(word).expanduser() for word in words if not word.startswith(("target=", "out="))]
+    if not places:
+        raise ConfigError(
+            "error: which runs?\n  fix:   isometry compare runs/SWEEP   or   isometry compare runs/ONE runs/OTHER"
+        )
     try:
         target = float(options["target"]) if "target" in options else None
     except ValueError:
