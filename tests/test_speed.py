@@ -39,5 +39,5 @@ def test_all_of_them_run() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     tables = [line for line in done.stdout.splitlines() if line.startswith("|---")]
-    assert len(tables) == 8
+    assert len(tables) == 9
     assert "nan" not in done.stdout

@@ -74,6 +74,7 @@ def kill_together(folder: Path, words: Sequence[str], faults: Mapping[int, Fault
         time.sleep(0.02)
     for process in processes:
         process.kill()
+    for process in processes:  # only now: one that is left would notice that the other is gone
         process.join()
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2, said(folder)
 
