@@ -64,6 +64,12 @@ def test_a_command_that_is_wrong_as_a_whole_runs_nothing(cli: Cli, tmp_path: Pat
     assert not list(tmp_path.glob("runs/x/*/output.log"))
 
 
+def test_a_folder_that_cannot_be_is_said_to_be(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    code, _, err = cli("train", "-m", "seed=1,2", "sweep_name=x")
+    assert (code, "cannot write into runs/x" in err) == (6, True), err
+
+
 def test_a_single_run_still_takes_one_value(cli: Cli) -> None:
     code, _, err = cli("train", "seed=1,2")
     assert code == 2

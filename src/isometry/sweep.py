@@ -19,9 +19,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from .config import Config
-from .errors import ConfigError, Interrupted, IsometryError, Terminated
+from .errors import ConfigError, Interrupted, IsometryError, ResourceError, Terminated
 from .launch import Started, launcher
 from .lock import lock, unlock
 from .overrides import expand, read
@@ -75,6 +76,7 @@ def sweep(words: Sequence[str]) -> tuple[Path, list[Outcome]]:
     Raises:
         ConfigError: The sweep has no name, or no point of it is a valid configuration.
         CheckpointError: Another process is at work on this sweep.
+        ResourceError: Its folder cannot be written.
         Interrupted: Ctrl-C, after the runs under way were saved.
         Terminated: SIGTERM, likewise.
     """
@@ -84,8 +86,7 @@ def sweep(words: Sequence[str]) -> tuple[Path, list[Outcome]]:
         raise ConfigError("error: a sweep has a name, by which it is found again\n  fix:   sweep_name=NAME")
     folder = Path(config.runs_dir).expanduser() / config.sweep_name
     start, threads = launcher(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = lock(folder)
+    owner = _enter(folder)
     try:
         earlier = _recorded(folder)
         outcomes |= {point.name: earlier[point.name] for point in points if _is_finished(folder, point, earlier)}
@@ -103,6 +104,16 @@ def sweep(words: Sequence[str]) -> tuple[Path, list[Outcome]]:
     finally:
         unlock(folder, owner)
     return folder, [outcomes[point.name] for point in points]
+
+
+def _enter(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return lock(folder)
+    except OSError as error:
+        raise ResourceError(
+            f"error: cannot write into {folder}: {error.strerror}\n  fix:   runs_dir=A_FOLDER_YOU_MAY_WRITE"
+        ) from None
 
 
 def _work(
