@@ -35,7 +35,7 @@ PARTS: dict[str, list[str] | None] = {
 }
 QUIET: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False,
                          "enable_progress_bar": False, "enable_model_summary": False}  # fmt: skip
-EPOCHS = 6
+EPOCHS = 4
 TURN = 10  # steps
 FEW = ["data.limit_train_images=1000", "trainer.max_epochs=1"]
 COMMON = ["trainer.limit_test_batches=1", "wandb.mode=offline"]

@@ -131,7 +131,7 @@ def measure(pairs: int, *, short: bool = False) -> dict[str, Ratio]:
     """Our time over a minimal Trainer's; the usual practice's over ours."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    many, few = (1, 1) if short else (20, 5)  # epochs
+    many, few = (1, 1) if short else (20, 4)  # epochs
     found = {"a minimal Trainer": in_turn(ours(many), minimal(many), pairs)}
     for workers in (0, 2):
         ratio = in_turn(ours(few), usual(few, workers), pairs)
