@@ -89,8 +89,8 @@ class Training:
             os.environ.pop(name, None)
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
-        elif os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # submitit's local jobs have no GPU unless they ask for one
-            del os.environ["CUDA_VISIBLE_DEVICES"]
+        elif (os.environ.get("SUBMITIT_EXECUTOR"), os.environ.get("CUDA_VISIBLE_DEVICES")) == ("local", ""):
+            del os.environ["CUDA_VISIBLE_DEVICES"]  # which submitit hides from a local job that asks for none
         with self.log.open("ab") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

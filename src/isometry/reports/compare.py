@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .comparison import Comparison, Group, Run, read_runs
+from .comparison import SEEDS, Comparison, Group, Run, read_runs
 from .heat_map import axes_of, heat_map
 from .page import figure, page, table
 from .terminal import times
@@ -83,9 +83,7 @@ def _log_gain(run: Run) -> float:
 
 def _write_csv(comparison: Comparison, path: Path) -> None:
     """A row for each run, numbers unrounded."""
-    seeds = [
-        key for key in ("seed", "init_seed", "data.split_seed") if any(key in run.settings for run in comparison.runs)
-    ]
+    seeds = [key for key in SEEDS if any(key in run.settings for run in comparison.runs)]
     measures = ["test_acc", "verdict", "backward_gain", "steps_to_target", "samples_per_s"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

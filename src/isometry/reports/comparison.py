@@ -23,7 +23,7 @@ from ..diagnostics.rules import diagnose, settings_in
 from ..errors import CheckpointError
 from ..jsonl import read_lines
 
-SEEDS = {"seed", "init_seed", "data.split_seed"}
+SEEDS = ("seed", "init_seed", "data.split_seed")
 # Where a run and its data lie, and who looks at it; not what it is. Whole sections, and keys.
 _ELSEWHERE = {"run_name", "runs_dir", "resume", "sweep_name", "parallel", "wandb", "logger", "threads", "diagnose"}
 _ELSEWHERE |= {"data.dir", "data.download_deadline", "init_from", "checkpoint", "monitor"}
