@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import Any
 
 import knobs
-import losses_held_out
+import losses_former
 import networks
-import networks_held_out
-import sequences_held_out
+import networks_former
+import sequences_former
 import tasks
-import tasks_held_out
+import tasks_former
 import torch
 import torch.nn.functional as F
 from knobs import Settings
@@ -66,8 +66,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gated_waves": ("gated_waves", ("task=tides", "length=48", "depth=6", "width=16", "lr=0.003", "skip=true",
                                     "init=lecun")),
 }  # fmt: skip
-NETWORKS = networks.NETWORKS | networks_held_out.HELD_OUT | sequences_held_out.HELD_OUT
-TASKS = tasks.TASKS | tasks_held_out.HELD_OUT
+NETWORKS = networks.NETWORKS | networks_former.FORMER | sequences_former.FORMER
+TASKS = tasks.TASKS | tasks_former.FORMER
 
 
 class Plain(LightningModule):
@@ -115,8 +115,8 @@ class Plain(LightningModule):
 
 
 def task_loss(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> Tensor:
-    if task.kind in losses_held_out.LOSSES:
-        return losses_held_out.LOSSES[task.kind](task, outputs, targets, s)
+    if task.kind in losses_former.LOSSES:
+        return losses_former.LOSSES[task.kind](task, outputs, targets, s)
     match task.kind:
         case "classes":
             return F.cross_entropy(outputs, targets, label_smoothing=s.smoothing)
@@ -131,8 +131,8 @@ def task_score(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> dic
     """`score`, and what it was made from."""
     if not outputs.isfinite().all():
         return {"score": 1.0}
-    if task.kind in losses_held_out.SCORES:
-        return {"score": _capped(losses_held_out.SCORES[task.kind](task, outputs, targets, s))}
+    if task.kind in losses_former.SCORES:
+        return {"score": _capped(losses_former.SCORES[task.kind](task, outputs, targets, s))}
     match task.kind:
         case "classes":
             error = (outputs.argmax(dim=1) != targets).float().mean().item()

@@ -27,7 +27,7 @@ TRAIN, TEST = 4000, 1000
 class Task:
     """Args:
     kind: "classes", "values" (regression), "pixels" (images from 0 to 1), "tokens" (a class at each step), "points";
-        others have their loss and score in `losses_held_out`.
+        others have their loss and score in `losses_former`.
     inputs, targets: Training rows first, then TEST rows of the held-aside set.
     outputs: Classes, or values of a row.
     floor: Entropy of the targets given all there is to know, where that is not 0.

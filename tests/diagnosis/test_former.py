@@ -1,46 +1,34 @@
-"""The held-out part's tasks, networks and losses: what can be said of them by hand, and one step of each kind."""
+"""The former held-out parts' tasks, networks and losses: what can be said of them by hand, and one step of each kind."""
 
 from __future__ import annotations
 
 import math
 
 import knobs
-import losses_held_out
+import losses_former
 import modules
-import networks_held_out
+import networks_former
 import pytest
-import sequences_held_out
-import tasks_held_out
+import sequences_former
+import tasks_former
 import torch
-from cases import CASES
-from cases_held_out import HELD_OUT
+from cases_former import FORMER
 from knobs import Settings
 from tasks import TRAIN, Task
 from torch import Tensor
 
-KINDS = sorted({case.kind for case in HELD_OUT} - {"project"})
+KINDS = sorted({case.kind for case in FORMER} - {"project"})
 
 
 # -------------------------------------------------------------------------------------------- the table
-def test_it_shares_no_architecture_with_other_parts() -> None:
-    others = {case.architecture for case in CASES if case not in HELD_OUT}
-    assert not others & {case.architecture for case in HELD_OUT}
-
-
-def test_its_faults_are_called_as_in_other_parts() -> None:
-    assert {rule for case in HELD_OUT for rule in case.rules} <= {
-        rule for case in CASES if case not in HELD_OUT for rule in case.rules
-    }
-
-
 def test_each_fault_changes_a_word_and_has_a_name() -> None:
-    for case in HELD_OUT:
+    for case in FORMER:
         assert bool(case.fault) == bool(case.rules)
         assert not set(case.fault) & set(case.words)
 
 
 def test_cures_are_told_in_known_words() -> None:
-    for case in HELD_OUT:
+    for case in FORMER:
         for words in case.cures.values():
             knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
 
@@ -88,22 +76,22 @@ def test_nodes_may_be_numbered_anew() -> None:
 
 
 def test_a_closed_gate_carries_and_decays_keep() -> None:
-    layer, x = networks_held_out.Highway(Settings(width=4, forget_bias=100.0)), torch.randn(3, 4)
+    layer, x = networks_former.Highway(Settings(width=4, forget_bias=100.0)), torch.randn(3, 4)
     torch.testing.assert_close(layer(x), x)
-    cell = sequences_held_out.Decay(Settings(width=4, forget_bias=-100.0))  # all is forgotten at once
+    cell = sequences_former.Decay(Settings(width=4, forget_bias=-100.0))  # all is forgotten at once
     signal = torch.randn(1, 5, 4)
     torch.testing.assert_close(cell(signal)[:, -1:], cell(signal[:, -1:]))
 
 
 def test_maxout_takes_the_larger_unit() -> None:
-    layer = networks_held_out.Maxout(1, Settings(width=1))
+    layer = networks_former.Maxout(1, Settings(width=1))
     layer.layer.weight.data, layer.layer.bias.data = torch.tensor([[1.0], [-1.0]]), torch.zeros(2)
     assert layer(torch.tensor([[3.0], [-2.0]])).flatten().tolist() == [3.0, 2.0]
 
 
 def test_squares_of_a_mixer_hold_neighbouring_pixels() -> None:
     seen: list[Tensor] = []
-    trunk = networks_held_out.Patches(Settings(depth=1, width=4))
+    trunk = networks_former.Patches(Settings(depth=1, width=4))
     trunk.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     picture = torch.arange(784.0).view(1, 1, 28, 28)
     trunk(picture)
@@ -118,36 +106,36 @@ def task(kind: str, outputs: int = 2) -> Task:
 def test_pairs_at_chance_and_apart() -> None:
     targets, s = torch.arange(8), Settings()
     alike = torch.ones(8, 2, 4)
-    assert losses_held_out.pairs_loss(task("pairs"), alike, targets, s).item() == pytest.approx(math.log(8))
-    assert losses_held_out.pairs_score(task("pairs"), alike, targets, s) == 1.0
+    assert losses_former.pairs_loss(task("pairs"), alike, targets, s).item() == pytest.approx(math.log(8))
+    assert losses_former.pairs_score(task("pairs"), alike, targets, s) == 1.0
     apart = torch.eye(8)[:, None, :].repeat(1, 2, 1)
-    assert losses_held_out.pairs_score(task("pairs"), apart, targets, s) == 0.0
-    assert losses_held_out.pairs_loss(task("pairs"), apart, targets, s).item() < 0.1
+    assert losses_former.pairs_score(task("pairs"), apart, targets, s) == 0.0
+    assert losses_former.pairs_loss(task("pairs"), apart, targets, s).item() < 0.1
 
 
 def test_two_tasks_at_once() -> None:
     targets, s = torch.tensor([[0.0, -1.0], [1.0, 1.0]]), Settings()
     right, both = torch.tensor([[50.0, 0.0, -1.0], [0.0, 50.0, 1.0]]), task("both", 3)
-    assert losses_held_out.both_loss(both, right, targets, s).item() == pytest.approx(0.0, abs=1e-6)
-    assert losses_held_out.both_score(both, right, targets, s) == 0.0
+    assert losses_former.both_loss(both, right, targets, s).item() == pytest.approx(0.0, abs=1e-6)
+    assert losses_former.both_score(both, right, targets, s) == 0.0
     right[:, 2] = 0.0  # the mean of the values
-    assert losses_held_out.both_score(both, right, targets, s) == pytest.approx(0.5)
+    assert losses_former.both_score(both, right, targets, s) == pytest.approx(0.5)
 
 
 def test_a_code_without_news_costs_nothing() -> None:
     pictures, s = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), Settings()
     logits = 40 * (2 * pictures - 1)
     outputs = torch.cat([logits, torch.zeros(2, 4)], dim=1)  # mean 0, variance 1
-    assert losses_held_out.code_loss(task("code"), outputs, pictures, s).item() == pytest.approx(0.0, abs=1e-6)
-    assert losses_held_out.code_score(task("code"), outputs, pictures, s) == pytest.approx(0.0, abs=1e-6)
+    assert losses_former.code_loss(task("code"), outputs, pictures, s).item() == pytest.approx(0.0, abs=1e-6)
+    assert losses_former.code_score(task("code"), outputs, pictures, s) == pytest.approx(0.0, abs=1e-6)
     outputs[:, 2:4] = 1.0  # two numbers one deviation away
-    assert losses_held_out.code_loss(task("code"), outputs, pictures, s).item() == pytest.approx(1.0)
-    assert losses_held_out.code_score(task("code"), torch.zeros(2, 6), pictures, s) == pytest.approx(1.0)
+    assert losses_former.code_loss(task("code"), outputs, pictures, s).item() == pytest.approx(1.0)
+    assert losses_former.code_score(task("code"), torch.zeros(2, 6), pictures, s) == pytest.approx(1.0)
 
 
 # ------------------------------------------------------------------------------------------------ tasks
 def test_pairs_are_of_one_class_and_one_part() -> None:
-    pairs = tasks_held_out.like_pairs(0)
+    pairs = tasks_former.like_pairs(0)
     labels = pairs.targets.tolist()
     classes = {picture.numpy().tobytes(): label for picture, label in zip(pairs.inputs[:, 0], labels, strict=True)}
     others = [classes[picture.numpy().tobytes()] for picture in pairs.inputs[:, 1]]
@@ -157,7 +145,7 @@ def test_pairs_are_of_one_class_and_one_part() -> None:
 
 
 def test_tags_look_both_ways() -> None:
-    tags = tasks_held_out.tags(30)
+    tags = tasks_former.tags(30)
     for text, row in zip(tags.inputs[:5].tolist(), tags.targets[:5].tolist(), strict=True):
         for place, tag in enumerate(row):
             before = [letter for letter in text[: place + 1] if letter < 2]
@@ -166,18 +154,18 @@ def test_tags_look_both_ways() -> None:
 
 
 def test_a_translation_is_told_one_letter_late() -> None:
-    words = tasks_held_out.reversals(6)
+    words = tasks_former.reversals(6)
     assert torch.equal(words.inputs[:, :6].flip(1), words.targets)
     assert torch.equal(words.inputs[:, 7:], words.targets[:, :-1])
 
 
 def test_graphs_are_undirected_and_some_nodes_alone() -> None:
-    edges = tasks_held_out.communities(16).inputs[:, :, 4:]
+    edges = tasks_former.communities(16).inputs[:, :, 4:]
     assert torch.equal(edges, edges.transpose(1, 2))
     assert 0.0 < (edges.sum(dim=2) == 0).float().mean() < 0.2
 
 
 def test_slants() -> None:
     stroke = torch.eye(28)
-    leans = tasks_held_out.slant(torch.stack([stroke, stroke.flip(1), stroke[14].expand(28, 28)]))
+    leans = tasks_former.slant(torch.stack([stroke, stroke.flip(1), stroke[14].expand(28, 28)]))
     assert leans.tolist() == pytest.approx([1.0, -1.0, 0.0], abs=1e-4)

@@ -152,7 +152,7 @@ def regimes(length: int) -> Task:
     return Task("values", columns, _standardised(value)[:, None], 1, raw=sizes * (columns + 3))
 
 
-HELD_OUT: dict[str, Callable[[int], Task]] = {
+FORMER: dict[str, Callable[[int], Task]] = {
     each.__name__: each
     for each in (
         like_pairs, digits_and_slant, drawn_pictures, clouds, communities, tags, reversals, tides, surface, regimes,

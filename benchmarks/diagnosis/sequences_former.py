@@ -126,6 +126,6 @@ def gated_waves(s: Settings, task: Task) -> Net:
     return Net(Waves(s), nn.Conv1d(s.width, task.outputs, 1), s)
 
 
-HELD_OUT: dict[str, Callable[[Settings, Task], Net]] = {
+FORMER: dict[str, Callable[[Settings, Task], Net]] = {
     each.__name__: each for each in (tagger, translator, linear_recurrence, gated_waves)
 }

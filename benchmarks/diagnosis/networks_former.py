@@ -1,6 +1,6 @@
 """More networks for plain modules: gates and experts, mixers, convolutions of other makes, sets, graphs, codes.
 
-Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences_held_out`.
+Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences_former`.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def graph(s: Settings, task: Task) -> Net:
     return Net(Graph(s, features), nn.Linear(s.width, task.outputs), s)
 
 
-HELD_OUT: dict[str, Callable[[Settings, Task], Net]] = {
+FORMER: dict[str, Callable[[Settings, Task], Net]] = {
     each.__name__: each
     for each in (
         highway, maxout, experts, sine_net, siamese, shared_trunk, variational, mixer, separable, densenet, point_set,
