@@ -1,4 +1,4 @@
-"""The former held-out parts' tasks, networks and losses: what can be said of them by hand, and one step of each kind."""
+"""What was once held out: its tasks, networks and losses by hand, and one step of each kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from knobs import Settings
 from tasks import TRAIN, Task
 from torch import Tensor
 
-KINDS = sorted({case.kind for case in FORMER} - {"project"})
+NETWORKS = networks_former.FORMER | sequences_former.FORMER
+KINDS = sorted(kind for kind, (network, _) in modules.KINDS.items() if network in NETWORKS)
 
 
 # -------------------------------------------------------------------------------------------- the table
