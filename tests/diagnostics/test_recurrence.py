@@ -76,8 +76,8 @@ def by_hand(layer: nn.RNNBase, x: Tensor, read: Read, state: Any = None) -> dict
                 found[t] = current[0] if isinstance(current, tuple) else current
                 found[t].retain_grad()
             finals.append(current)
-            states[suffix] = [found[t] for t in sorted(found)]
-            directions.append(torch.stack(states[suffix]))
+            states[suffix] = [found[t] for t in order]
+            directions.append(torch.stack([found[t] for t in sorted(found)]))
         inputs = torch.cat(directions, dim=-1)
     ends: Any = torch.stack(finals) if isinstance(finals[0], Tensor) else None
     if ends is None:  # an LSTM's h and c
@@ -162,16 +162,48 @@ def test_arguments_by_their_names() -> None:
 
 
 def test_a_linear_recurrence_halves_each_step() -> None:
-    layer = nn.RNN(HIDDEN, HIDDEN, nonlinearity="relu", bias=False, batch_first=True)
-    with torch.no_grad():
-        layer.weight_ih_l0.copy_(torch.eye(HIDDEN))
-        layer.weight_hh_l0.copy_(0.5 * torch.eye(HIDDEN))
     x, g = torch.ones(B, 20, HIDDEN), torch.randn(B, HIDDEN)
-    (time,) = probe(Net(layer, READS["last output"]), (x, g), lambda outputs, g: (outputs * g).sum()).times
+    (time,) = probe(Net(halving(), READS["last output"]), (x, g), inner_product).times
     assert time.gradient_norms == pytest.approx([g.norm().item() * 0.5 ** (19 - t) for t in range(20)], rel=1e-6)
     assert time.fit is not None
     assert (time.fit.gain, time.fit.quality) == pytest.approx((0.5, 1.0))
     assert time.horizon == 4
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_where_there_is_a_loss_at_each_step_the_last_one_s_is_told_by_itself(bidirectional: bool) -> None:
+    """Of h_t each later step's loss has a half less: 2 - 0.5^k of it in all, 0.5^k of the last one's."""
+    layer = halving(bidirectional)
+    x, g = torch.ones(B, 20, HIDDEN), torch.randn(B, 1, HIDDEN)
+    both = (1, 1, 1 + bidirectional)
+    shown = probe(Net(layer, lambda outputs, _: outputs.transpose(0, 1)), (x, g.repeat(both)), inner_product).times
+    assert [time.name for time in shown] == (["layer.l0", "layer.l0_reverse"] if bidirectional else ["layer"])
+    for time in shown:  # a direction that reads backwards has the end of the sequence first
+        size, left = g.norm().item(), [0.5 ** (19 - t) for t in range(20)]
+        assert time.gradient_norms == pytest.approx([size * (2 - each) for each in left], rel=1e-5)
+        assert time.reach == time.last_norms == pytest.approx([size * each for each in left], rel=1e-5)
+        assert time.horizon == 4
+        assert time.fit is not None
+        assert time.fit.gain == pytest.approx(0.5)
+
+
+def test_of_a_loss_at_the_last_step_alone_nothing_is_told_twice() -> None:
+    x, g = torch.ones(B, 20, HIDDEN), torch.randn(B, HIDDEN)
+    (time,) = probe(Net(halving(), READS["last output"]), (x, g), inner_product).times
+    assert time.last_norms == ()
+    assert time.reach == time.gradient_norms
+
+
+def halving(bidirectional: bool = False) -> nn.RNN:
+    layer = nn.RNN(HIDDEN, HIDDEN, nonlinearity="relu", bias=False, batch_first=True, bidirectional=bidirectional)
+    with torch.no_grad():
+        for name, weight in layer.named_parameters():
+            weight.copy_(torch.eye(HIDDEN) * (0.5 if "hh" in name else 1.0))
+    return layer
+
+
+def inner_product(outputs: Tensor, g: Tensor) -> Tensor:
+    return (outputs * g).sum()
 
 
 def test_only_a_few_samples_are_taken() -> None:
@@ -264,6 +296,41 @@ def test_a_layer_called_step_by_step_is_a_loop_as_well(make: Callable[..., nn.RN
     assert [row.name for row in shown.layers] == ["layer"]
     assert list(times(shown)) == ["layer"]
     assert times(shown)["layer"] == pytest.approx(by_hand(layer, x, READS["last output"])["l0"], rel=1e-4)
+
+
+# ------------------------------------------------------------------------------- recurrences of their own
+class Own(nn.Module):
+    """A first layer, h_t = 0.5 h_{t-1} + z_t by hand, and the last state."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros(())
+        for z in self.first(x).unbind(1):
+            state = 0.5 * state + z
+        return state
+
+
+@pytest.mark.parametrize("first", [nn.Linear(FEATURES, HIDDEN), nn.Embedding(9, HIDDEN)])
+def test_a_recurrence_of_their_own_shows_where_the_sequence_comes_in(first: nn.Module) -> None:
+    x = torch.randint(9, (B, 20)) if isinstance(first, nn.Embedding) else torch.randn(B, 20, FEATURES)
+    g = torch.randn(B, HIDDEN)
+    (time,) = probe(Own(first), (x, g), inner_product).times
+    assert time.name == "first"
+    assert time.gradient_norms == pytest.approx([g.norm().item() * 0.5 ** (19 - t) for t in range(20)], rel=1e-5)
+
+
+def test_a_recurrent_layer_tells_more_than_where_the_sequence_comes_in() -> None:
+    net = nn.Sequential(nn.Linear(FEATURES, HIDDEN), halving(), Last())
+    (time,) = probe(net, (torch.randn(B, 20, FEATURES), torch.randn(B, HIDDEN)), inner_product).times
+    assert time.name == "1"
+
+
+def test_pictures_and_rows_of_a_table_are_no_sequences() -> None:
+    for net, x in ((nn.Conv2d(1, 2, 3), torch.randn(B, 1, 9, 9)), (nn.Linear(4, 2), torch.randn(B, 4))):
+        assert probe(net, (x, None), loss_of).times == ()
 
 
 # ------------------------------------------------------------------------------------------------- unseen

@@ -23,7 +23,8 @@ from .profile import Profile
 from .recorder import Recorder
 from .unchanged import unchanged
 
-_OF_THE_INPUT = ("input_mean", "input_std", "input_largest", "batch_norm_samples")  # seen where the first layer is
+# Seen where the first layer is, or the one next to the loss.
+_SEEN_INSIDE = ("input_mean", "input_std", "input_largest", "batch_norm_samples", "guess")
 
 
 def compiled_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -82,11 +83,11 @@ class Replay:
         if gradient is not None:
             self._gradient = gradient.detach()
 
-    def run(self, step: int, scale: float, precision: AbstractContextManager[Any]) -> Profile | None:
+    def run(self, around: Profile, scale: float, precision: AbstractContextManager[Any]) -> Profile | None:
         """The profile of this module alone; None when its one tensor of output and its gradient were not seen.
 
         Args:
-            step: Optimizer steps done before.
+            around: Of the rest of the network.
             scale: What the loss was multiplied by.
             precision: The training's autocast.
         """
@@ -104,14 +105,14 @@ class Replay:
                     torch.autograd.grad(output, wanted, self._gradient, allow_unused=True)
             finally:
                 recorder.detach()
-        return recorder.profile(step, scale)
+        return recorder.profile(around.step, scale, around.loss)
 
 
 def join(profile: Profile, replays: Sequence[Replay], scale: float, precision: AbstractContextManager[Any]) -> Profile:
     """The profile of the rest of the network, with the compiled modules put in where they were called."""
     shift = 0
     for replay in replays:
-        inner = replay.run(profile.step, scale, precision)
+        inner = replay.run(profile, scale, precision)
         if inner is None:
             names = Layout(replay.module, replay.path).layers.values()
             why = dict.fromkeys(names, "compiled, and not as a module that returns one tensor")
@@ -125,7 +126,7 @@ def join(profile: Profile, replays: Sequence[Replay], scale: float, precision: A
             layers=tuple(sorted(rows, key=lambda row: row.depth)),
             times=(*profile.times, *inner.times),
             unseen={**profile.unseen, **inner.unseen},
-            **{name: getattr(inner, name) for name in _OF_THE_INPUT if getattr(profile, name) is None},
+            **{name: getattr(inner, name) for name in _SEEN_INSIDE if getattr(profile, name) is None},
         )
         shift += inside
     return profile

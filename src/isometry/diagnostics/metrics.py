@@ -55,7 +55,7 @@ def _of_profile(profile: Profile, layer_series: bool) -> dict[str, float]:
         "flow/fit_quality": profile.fit_quality,
     }
     if profile.times:
-        values["flow/time_horizon"] = min(time.horizon or len(time.gradient_norms) for time in profile.times)
+        values["flow/time_horizon"] = min(time.horizon or len(time.reach) for time in profile.times)
     saturated = [row.saturated for row in profile.layers if row.saturated is not None]
     values["units/saturated"] = max(saturated, default=None)
     if layer_series:

@@ -50,7 +50,7 @@ def probe(
                 torch.autograd.grad(loss, wanted, allow_unused=True)  # not backward(): it would add to .grad
         finally:
             recorder.detach()
-        profile = replace(recorder.profile(step=0), loss=float(loss.detach()))
+        profile = recorder.profile(step=0, loss=float(loss.detach()))
         watch = recorder.watch()
         _show(watch, model, unit_batches)
         jacobian = _jacobian(model, inputs, jacobian_samples) if jacobian_samples else None

@@ -78,21 +78,37 @@ class LayerProfile:
 
 @dataclass(frozen=True, slots=True)
 class TimeProfile:
-    """‖∂L/∂h_t‖ of one recurrent layer, first step first: what reaches state h_t along all paths, over the batch."""
+    """How far back through time the gradient of one recurrent layer reaches.
+
+    Or, of a network of sequences without one that is known as such, that of its first layer, z_t being its output for
+    position t: so of recurrences that somebody wrote himself.
+
+    Args:
+        name: Of the layer; of several layers and directions, with `.l0`, `.l0_reverse` … behind.
+        gradient_norms: ‖∂L/∂h_t‖ over the batch: what reaches state h_t along all paths. In the layer's own order: a
+            direction that reads backwards has the end of the sequence first.
+        last_norms: The same of what arrives at the last step alone; empty where nothing arrives at any other.
+    """
 
     name: str
     gradient_norms: tuple[float, ...]
+    last_norms: tuple[float, ...] = ()
+
+    @property
+    def reach(self) -> tuple[float, ...]:
+        """What comes back from the last step: of losses at each step those of the others would hide it."""
+        return self.last_norms or self.gradient_norms
 
     @property
     def fit(self) -> Fit | None:
         """Factor a step that the gradient takes on its way back through time."""
-        return _fit([(0, t, math.log10(norm)) for t, norm in enumerate(self.gradient_norms) if _usable(norm)], -1)
+        return _fit([(0, t, math.log10(norm)) for t, norm in enumerate(self.reach) if _usable(norm)], -1)
 
     @property
     def horizon(self) -> int | None:
         """Steps back from the last one until the gradient has fallen tenfold; None: not within the sequence."""
-        last = self.gradient_norms[-1]
-        steps = enumerate(reversed(self.gradient_norms))
+        last = self.reach[-1]
+        steps = enumerate(reversed(self.reach))
         return next((back for back, norm in steps if norm <= last / 10), None) if last > 0 else None
 
 
@@ -124,6 +140,8 @@ class Profile:
         unseen: Paths of weight layers that did not run as modules, or of which something stays hidden, with the reason.
         jacobian: Mean squared singular value of the input-output Jacobian, where it was asked for.
         loss: Of this pass. Where gradients are accumulated, this and ∂L/∂z are of the one batch, not its share.
+        guess: What the loss would be of the best constant, where `targets` can say it: of squared errors and binary
+            cross-entropies.
         input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
         batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """
@@ -134,6 +152,7 @@ class Profile:
     unseen: Mapping[str, str] = field(default_factory=dict)
     jacobian: float | None = None
     loss: float | None = None
+    guess: float | None = None
     input_mean: float | None = None
     input_std: float | None = None
     input_largest: float | None = None

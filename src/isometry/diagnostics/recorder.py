@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import layers, recurrence
+from . import layers, recurrence, targets
 from .calls import Call, nonfinite, row
 from .chain import Chain
 from .depth import GraphDepth
@@ -48,7 +48,10 @@ class Recorder:
         self.seconds = 0.0  # spent in the hooks
         self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
         self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
+        self._last: tuple[Call, Tensor] | None = None  # the layer that ran last, most likely that one, and its z
+        self._at_loss: tuple[Tensor, Tensor, int] | None = None  # z, ∂L/∂z and the axis of units there
         self._runs: list[recurrence.Run] = []
+        self._positions: tuple[str, Tensor] | None = None  # ‖∂L/∂z‖ along the second axis of the first layer's z
         self._numbers: Counter[nn.Module] = Counter()
         self._chain = Chain()
         self._depths = GraphDepth()
@@ -63,7 +66,7 @@ class Recorder:
         """Take the hooks off; what was seen stays, the graph is let go."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._chain, self._depths = [], Chain(), GraphDepth()
+        self._handles, self._chain, self._depths, self._last = [], Chain(), GraphDepth(), None
 
     def _timed(self, hook: Callable[..., None]) -> Callable[..., None]:
         def timed(*args: Any) -> None:
@@ -116,6 +119,7 @@ class Recorder:
             nonfinite=nonfinite(values, norm),
             weight_spread=_weight_spread(module),
         )
+        self._last = call, values
         if z.requires_grad:
             self._watch_gradient(call, z)
         return call
@@ -133,14 +137,20 @@ class Recorder:
                 call.gradient_nonfinite = nonfinite(values, call.gradient_norm)
                 if values.dtype == torch.float16:
                     call.subnormal = subnormal_share(values)
+                if call is self.calls[0] and isinstance(call.module, nn.Linear | nn.Embedding) and values.dim() == 3:
+                    self._positions = call.name, torch.linalg.vector_norm(values.float(), dim=(0, 2))
                 if self._is_at_loss:
                     self._is_at_loss = False
-                    axis = layers.unit_axis(call.module)
-                    call.unit_sum = unit_sum(values, axis, call.gradient_norm)
-                    call.unit_zeros = unit_zeros(values, axis)
+                    self._measure_outputs(call, values, call.gradient_norm)
 
         z.register_hook(self._timed(on_gradient))
         call.hooked = True
+
+    def _measure_outputs(self, call: Call, gradient: Tensor, norm: Tensor | float) -> None:
+        axis = layers.unit_axis(call.module)
+        call.unit_sum, call.unit_zeros = unit_sum(gradient, axis, norm), unit_zeros(gradient, axis)
+        if self._last is not None and self._last[0] is call:
+            self._at_loss = self._last[1], gradient, axis
 
     def _on_other(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A norm or an activation: whose z went in, and what came out."""
@@ -184,12 +194,13 @@ class Recorder:
             self._runs.append(recurrence.watch(call.name, call.module, inputs, output))
 
     # ----------------------------------------------------------------------------------------- reading
-    def profile(self, step: int, scale: float = 1.0) -> Profile:
+    def profile(self, step: int, scale: float = 1.0, loss: float | None = None) -> Profile:
         """What the pass showed, on the host.
 
         Args:
             step: Optimizer steps done before it.
-            scale: What the loss was multiplied by.
+            scale: What the loss was multiplied by, before it was differentiated.
+            loss: Without the scale.
         """
         rows, times = [], []
         for module, calls in self._by_module().items():
@@ -201,7 +212,10 @@ class Recorder:
                 times.append(TimeProfile(calls[0].name, tuple(norms)))
             else:
                 rows += [row([call], scale) for call in calls]
-        times += [TimeProfile(name, norms) for name, norms in self._over_time(scale)]
+        times += self._over_time(scale)
+        if not times and self._positions:
+            name, at_each = self._positions
+            times.append(TimeProfile(name, tuple((at_each / scale).tolist())))
         silent = {name: "it was not called as a module" for m, name in self.layers.items() if m not in self._numbers}
         mean, std, largest = torch.stack(self._inputs).tolist() if self._inputs else (None, None, None)
         normalises = any(norm.training for norm in self.batch_norms)
@@ -210,21 +224,32 @@ class Recorder:
             tuple(sorted(rows, key=lambda each: each.depth)),
             tuple(times),
             silent | self.unseen,
+            loss=loss,
+            guess=self._guess(loss, scale),
             input_mean=mean,
             input_std=std,
             input_largest=largest,
             batch_norm_samples=min((call.samples for call in self.calls), default=None) if normalises else None,
         )
 
-    def _over_time(self, scale: float) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """‖∂L/∂h_t‖ of each recurrent layer by name; many short runs of one, as decoders make them, are joined."""
-        joined: dict[str, list[float]] = {}
+    def _guess(self, loss: float | None, scale: float) -> float | None:
+        if loss is None or self._at_loss is None:
+            return None
+        outputs, gradient, axis = self._at_loss
+        return targets.guess(outputs, gradient.float() / scale, loss, axis)
+
+    def _over_time(self, scale: float) -> Iterator[TimeProfile]:
+        """Of each recurrent layer and direction; many short runs of one, as decoders make them, are joined."""
+        joined: dict[str, list[TimeProfile]] = {}
         for run in self._runs:
             if self._numbers[run.module] > MANY_CALLS:
                 run.name = self.layers[run.module]
             for profile in recurrence.time_profiles(run):
-                joined.setdefault(profile.name, []).extend(norm / scale for norm in profile.gradient_norms)
-        yield from ((name, tuple(norms)) for name, norms in joined.items())
+                joined.setdefault(profile.name, []).append(profile)
+        for name, runs in joined.items():
+            norms = (norm / scale for run in runs for norm in run.gradient_norms)
+            last_norms = (norm / scale for norm in runs[0].last_norms) if len(runs) == 1 else ()
+            yield TimeProfile(name, tuple(norms), tuple(last_norms))
 
     def _by_module(self) -> dict[nn.Module, list[Call]]:
         groups: dict[nn.Module, list[Call]] = {}

@@ -3,10 +3,14 @@
 `nn.LSTM`, `nn.GRU` and `nn.RNN` run all time steps in one call, and the gradient of their output is only what comes in
 from above, not what comes back through time. So the layer alone is run again, step by step with the same weights and
 inputs, and the gradient that really arrived at its output is sent back through it. The training does not notice.
+
+Where there is a loss at each time step, ∂L/∂h_t is large at each of them, however much is forgotten in between. So what
+arrived at the last step is sent back once more, by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -75,15 +79,34 @@ def time_profiles(run: Run) -> list[TimeProfile]:
         if not pairs:
             return []
         ends, gradients = zip(*pairs, strict=True)
-        wanted = [state for over_time in hidden.values() for state in over_time]
-        found = torch.autograd.grad(ends, wanted, gradients, allow_unused=True)
-    norms = [0.0 if gradient is None else _tiny_norm(gradient) for gradient in found]
-    length = len(norms) // len(hidden)
-    rows = [norms[start : start + length] for start in range(0, len(norms), length)]
+        rows = _norms(hidden, ends, gradients)
+        last = None if arrived[0] is None else _of_the_last_step(arrived[0], run.module.bidirectional)
+        of_the_last = [()] * len(rows) if last is None else _norms(hidden, ends, (last, *gradients[1:]))
     return [
-        TimeProfile(f"{run.name}.{suffix}" if len(hidden) > 1 else run.name, tuple(row))
-        for suffix, row in zip(hidden, rows, strict=True)
+        TimeProfile(f"{run.name}.{suffix}" if len(hidden) > 1 else run.name, norms, last_norms)
+        for suffix, norms, last_norms in zip(hidden, rows, of_the_last, strict=True)
     ]
+
+
+def _norms(
+    hidden: dict[str, list[Tensor]], ends: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> list[tuple[float, ...]]:
+    """‖∂L/∂h_t‖ of each layer and direction, from ∂L/∂ends."""
+    wanted = [state for over_time in hidden.values() for state in over_time]
+    found = torch.autograd.grad(ends, wanted, gradients, retain_graph=True, allow_unused=True)
+    norms = tuple(0.0 if gradient is None else _tiny_norm(gradient) for gradient in found)
+    length = len(norms) // len(hidden)
+    return [norms[start : start + length] for start in range(0, len(norms), length)]
+
+
+def _of_the_last_step(gradient: Tensor, is_bidirectional: bool) -> Tensor | None:
+    """∂L/∂outputs `[T, B, D·H]` with each direction's last step alone; None where that is all there is."""
+    if int((gradient != 0).flatten(1).any(dim=1).sum()) < 2:
+        return None
+    last = torch.zeros_like(gradient)
+    forward = gradient.shape[-1] // 2 if is_bidirectional else gradient.shape[-1]
+    last[-1, :, :forward], last[0, :, forward:] = gradient[-1, :, :forward], gradient[0, :, forward:]
+    return last
 
 
 def _tiny_norm(gradient: Tensor) -> float:
@@ -95,7 +118,7 @@ def _tiny_norm(gradient: Tensor) -> float:
 def _unroll(
     module: nn.RNNBase, inputs: Tensor, started: list[Tensor | None]
 ) -> tuple[Tensor, dict[str, list[Tensor]], list[Tensor]]:
-    """All layers, step by step: outputs `[T, B, D·H]`, the states h_t of each layer and direction, and (h_n, c_n)."""
+    """All layers, step by step: outputs `[T, B, D·H]`, each layer and direction's states, (h_n, c_n)."""
     hidden: dict[str, list[Tensor]] = {}
     finals: list[tuple[Tensor, ...]] = []
     for layer in range(module.num_layers):
@@ -108,8 +131,8 @@ def _unroll(
             for features in reversed(inputs) if reverse else inputs:
                 state = _step(module, features, state, weights)
                 over_time.append(state[0])
-            hidden[suffix] = over_time[::-1] if reverse else over_time
-            directions.append(torch.stack(hidden[suffix]))
+            hidden[suffix] = over_time
+            directions.append(torch.stack(over_time[::-1] if reverse else over_time))
             finals.append(state)
         inputs = torch.cat(directions, dim=-1)
     return inputs, hidden, [torch.stack(kind) for kind in zip(*finals, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 from pytorch_lightning import LightningModule
@@ -49,8 +48,8 @@ class Ride:
     def end(self, precision: AbstractContextManager[Any]) -> Profile:
         self.detach()
         scale = (1.0 if self.scale is None else float(self.scale)) / self.parts
-        profile = join(self.recorder.profile(self.step, scale), self.replays, scale, precision)
-        return profile if self.loss is None else replace(profile, loss=float(self.loss) / scale)
+        loss = None if self.loss is None else float(self.loss) / scale
+        return join(self.recorder.profile(self.step, scale, loss), self.replays, scale, precision)
 
 
 class Watch:

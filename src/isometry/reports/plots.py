@@ -67,7 +67,9 @@ def depth_ribbon(history: History, path: Path) -> None:
 def time_profile(history: History, path: Path) -> None:
     """How far back through time the gradient reaches, in each recurrent layer and direction.
 
-    A line that falls to the left: what happened at the first steps cannot be learned from the last ones.
+    A line that falls to the left: what happened at the first steps cannot be learned from the last ones. Where there is
+    a loss at each step, the gradient is that of what arrives at the last one; a direction that reads backwards has the
+    end of the sequence at the left.
 
     Needs a history with a profile that has `times`.
     """
@@ -79,7 +81,7 @@ def time_profile(history: History, path: Path) -> None:
         for profile, color in zip(shown, _shades(len(shown)), strict=True):
             for time in (time for time in profile.times if time.name == name):
                 label = f"step {profile.step:,}: {horizon(time)}"
-                _draw_curve(axes, dict(enumerate(time.gradient_norms)), color, label)
+                _draw_curve(axes, dict(enumerate(time.reach)), color, label)
         axes.set_title(f"gradient at each time step of {_short(name)}", parse_math=False)
         axes.set(ylabel="log₁₀ ‖∂L/∂hₜ‖")
         axes.legend(frameon=False, fontsize=8)

@@ -50,7 +50,7 @@ def theory(profile: Profile) -> str:
 
 def horizon(time: TimeProfile) -> str:
     """`falls tenfold in 7 steps`: how far back through time the gradient of the last step is felt."""
-    norms = time.gradient_norms
+    norms = time.reach
     if not all(map(math.isfinite, norms)):
         return "not finite"
     if not norms or norms[-1] <= 0:
@@ -171,13 +171,13 @@ def _further(profile: Profile) -> tuple[str, str]:
 
 def _time_sentence(profiles: tuple[TimeProfile, ...]) -> str:
     """Of the recurrent layer whose gradient changes most over the sequence; seldom is that one factor a step."""
-    changes = {time: log10(time.gradient_norms[0]) - log10(time.gradient_norms[-1]) for time in profiles}
+    changes = {time: log10(time.reach[0]) - log10(time.reach[-1]) for time in profiles}
     told = {time: change for time, change in changes.items() if math.isfinite(change)}
     if not told:
         return ""
     time = max(told, key=lambda each: abs(told[each]))
     place = f" in {time.name}" if len(profiles) > 1 else ""
-    share, steps = 10 ** min(told[time], 300), len(time.gradient_norms)
+    share, steps = 10 ** min(told[time], 300), len(time.reach)
     return f"gradient through time{place} {horizon(time)}, {times(share)} over {steps} steps"
 
 

@@ -23,7 +23,7 @@ def native_charts(history: History) -> dict[str, Any]:
         activation[label] = [(position[layer.name], log10(layer.activation_rms)) for layer in layers]
         gradient[label] = [(position[layer.name], log10(layer.gradient_rms)) for layer in layers]
         for one in profile.times:
-            time[f"{label} {one.name}"] = [(t, log10(norm)) for t, norm in enumerate(one.gradient_norms)]
+            time[f"{label} {one.name}"] = [(t, log10(norm)) for t, norm in enumerate(one.reach)]
     charts = {
         "flow/ribbon_activation": _chart(activation, "log10 RMS of each layer's output", "layer"),
         "flow/ribbon_gradient": _chart(gradient, "log10 RMS of ∂L/∂z", "layer"),

@@ -1,0 +1,158 @@
+"""The loss of the best constant, told from z, ∂L/∂z and L alone: against the targets, which the test knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isometry import probe
+from isometry.diagnostics.targets import LARGEST, ROWS_PER_CLASS, SAMPLES, guess
+
+B, K = 64, 3
+SHARES = torch.tensor([0.7, 0.2, 0.1])
+
+
+def told(loss_fn: Callable[[Tensor], Tensor], outputs: Tensor, axis: int = -1) -> float | None:
+    outputs = outputs.clone().requires_grad_()
+    loss = loss_fn(outputs)
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    return guess(outputs, gradient, loss.item(), axis)
+
+
+def best_constant(loss_fn: Callable[[Tensor], Tensor], shape: tuple[int, ...], axis: int = -1) -> float:
+    """By descent: a number for each unit, the same for each sample and place."""
+    sizes = [1] * len(shape)
+    sizes[axis] = shape[axis]
+    constant = torch.zeros(sizes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([constant], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_fn(constant.expand(shape))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return closure().item()
+
+
+def classes(count: int = B) -> Tensor:
+    return torch.multinomial(SHARES, count, replacement=True)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "samples"])
+def test_of_squared_errors_it_is_the_variance(reduction: str) -> None:
+    targets, outputs = torch.randn(B, K), 2 * torch.randn(B, K) + 5
+
+    def loss_fn(z: Tensor) -> Tensor:
+        return F.mse_loss(z, targets, reduction="mean" if reduction == "mean" else "sum") / (
+            B if reduction == "samples" else 1
+        )
+
+    variance = targets.var(dim=0).sum().item() * {"mean": 1 / K, "sum": B, "samples": 1}[reduction]
+    assert told(loss_fn, outputs) == pytest.approx(variance, rel=1e-3)
+    assert best_constant(loss_fn, (B, K)) == pytest.approx(variance * (1 - 1 / B), rel=1e-3)  # theirs knows the mean
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_of_classes_it_is_the_entropy_of_their_shares(smoothing: float) -> None:
+    labels = classes(2000)
+
+    def loss_fn(z: Tensor) -> Tensor:
+        return F.cross_entropy(z, labels, label_smoothing=smoothing)
+
+    found = told(loss_fn, torch.randn(2000, K))
+    assert found == pytest.approx(best_constant(loss_fn, (2000, K)), rel=2e-3)
+    assert smoothing or found == pytest.approx(-(SHARES * SHARES.log()).sum().item(), rel=0.05)
+    assert found is not None
+    assert found < 0.9 * math.log(K)
+
+
+def test_the_entropy_of_few_labels_is_put_right() -> None:
+    """In the mean over many small batches, where the plain one is too small by (K - 1)/2B."""
+    entropy = -(SHARES * SHARES.log()).sum().item()
+    rows = ROWS_PER_CLASS * K
+    found = []
+    for _ in range(300):
+        labels = classes(rows)
+        found.append(told(lambda z, labels=labels: F.cross_entropy(z, labels), torch.randn(rows, K)) or 0.0)  # type: ignore[misc]
+    assert sum(found) / len(found) == pytest.approx(entropy, abs=0.015)
+    assert abs(sum(found) / len(found) - (K - 1) / (2 * rows) - entropy) > 0.02  # without the correction
+
+
+def test_padding_does_not_count() -> None:
+    labels = classes(B * 20).view(B, 20)
+    labels[:, 15:] = -100
+    found = told(lambda z: F.cross_entropy(z, labels), torch.randn(B, K, 20), axis=1)
+    assert found == pytest.approx(best_constant(lambda z: F.cross_entropy(z, labels), (B, K, 20), axis=1), rel=5e-3)
+
+
+def test_of_bits_it_is_their_entropy_unit_by_unit() -> None:
+    bits = (torch.rand(B, K) < SHARES).float()
+
+    def loss_fn(z: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(z, bits)
+
+    assert told(loss_fn, torch.randn(B, K)) == pytest.approx(best_constant(loss_fn, (B, K)), rel=1e-3)
+
+
+def test_rounding_to_float16_leaves_it() -> None:
+    labels, outputs = classes(), torch.randn(B, K)
+    exact = told(lambda z: F.cross_entropy(z, labels), outputs)
+    assert told(lambda z: F.cross_entropy(z.float(), labels), outputs.half()) == pytest.approx(exact, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        lambda z, y: F.l1_loss(z, y),
+        lambda z, y: F.smooth_l1_loss(z, y),
+        lambda z, y: F.mse_loss(z.sigmoid(), y),
+        lambda z, y: F.mse_loss(z.relu(), y),
+        lambda z, y: 0.7 * F.mse_loss(z, y),
+        lambda z, y: F.mse_loss(z, y) + 0.1 * z.abs().mean(),
+        lambda z, y: F.poisson_nll_loss(z, y),
+        lambda z, y: -F.cross_entropy(z, y.argmax(dim=1)),
+        lambda z, y: F.cross_entropy(z.softmax(dim=1), y.argmax(dim=1)),
+        lambda z, y: F.cross_entropy(3 * z, y.argmax(dim=1)),
+        lambda z, y: F.multi_margin_loss(z, y.argmax(dim=1)),
+    ],
+)
+def test_of_other_losses_there_is_none(loss_fn: Callable[[Tensor, Tensor], Tensor]) -> None:
+    targets = torch.rand(B, K)
+    assert told(lambda z: loss_fn(z, targets), torch.randn(B, K)) is None
+
+
+def test_few_samples_many_outputs_and_no_gradient_tell_nothing() -> None:
+    for shape in ((SAMPLES - 1, K), (SAMPLES, LARGEST // SAMPLES + 1)):
+        assert told(lambda z: z.square().mean(), torch.randn(shape)) is None
+    assert told(lambda z: z.square().mean(), torch.randn(SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
+    few = classes(ROWS_PER_CLASS * K - 1)
+    assert told(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K)) is None
+    assert guess(torch.ones(B, K), torch.zeros(B, K), 1.0, -1) is None
+    assert guess(torch.ones(B), torch.ones(B), 1.0, -1) is None  # no batch: one sample's units
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_tells_nothing(odd: float) -> None:
+    fine = torch.randn(B, K)
+    broken = torch.where(torch.arange(B)[:, None] == 1, odd, fine)
+    for outputs, gradient, loss in ((broken, fine, 1.0), (fine, broken, 1.0), (broken, broken, odd), (fine, fine, odd)):
+        assert guess(outputs, gradient, loss, -1) is None
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_probe_tells_it(compiled: bool) -> None:
+    net, targets = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(B, 2)
+    shown = probe(torch.compile(net, backend="eager") if compiled else net, (torch.randn(B, 4), targets), F.mse_loss)  # type: ignore[arg-type]
+    assert shown.guess == pytest.approx(targets.var(dim=0).mean().item(), rel=1e-3)
+
+
+def test_what_stands_behind_the_last_layer_hides_it() -> None:
+    net = nn.Sequential(nn.Linear(4, 2), nn.Tanh())
+    assert probe(net, (torch.randn(B, 4), torch.randn(B, 2)), F.mse_loss).guess is None
