@@ -282,6 +282,9 @@ def test_without_settings_the_profile_tells_what_is_there() -> None:
     assert first(run(normed, flat())) == "skip"
     assert first(recurrent(kind="LSTM")) == first(recurrent(kind="GRUCell")) == "forget_bias"
     assert first(recurrent(kind="RNN")) == "init"
+    assert first(recurrent(kind="Linear")) == "forget_bias"  # a recurrence of their own
+    assert first(run(profile(stack(6)), flat())) == "init"  # a sine's activations never grow
+    assert first(run(profile(every(stack(6), activation="relu")), flat())) == "norm"
 
 
 def test_the_activation_of_most_layers_counts() -> None:

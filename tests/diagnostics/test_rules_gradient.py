@@ -193,7 +193,8 @@ FINE = profile(stack(count=3), times=(over_time(-1.5),))
 def test_three_of_five_profiles_have_to_show_it_the_last_among_them(name: str, recent: str, fires: bool) -> None:
     assert (RECENT, NEEDED) == (5, 3)  # what the patterns are made for
     rule, odd = ODD[name]
-    first = odd if rule is rules.exploding_gradients else FINE  # it has to have been so from the start
+    from_start = (rules.exploding_gradients, rules.vanishing_through_time)  # it has to have been so from the start
+    first = odd if rule in from_start else FINE
     made = run([first, FINE, *(odd if mark == "O" else FINE for mark in recent)])  # losses unknown
     assert (found(rule, made) is not None) == fires
 
@@ -355,6 +356,30 @@ def test_an_extreme_loss_over_time_counts_once_the_loss_is_seen_to_fall_slowly()
     assert found(rules.vanishing_through_time, run(recovered, falling(2.0, 1.2))) is None
 
 
+def each_step(gain: float, steps: int = 40) -> TimeProfile:
+    """A loss at each step, as large everywhere; of the last one `gain` is left one step before."""
+    return TimeProfile("rnn", (1.0,) * steps, tuple(gain ** (steps - 1 - t) for t in range(steps)))
+
+
+def test_where_there_is_a_loss_at_each_step_the_last_one_has_to_look_back_at_all() -> None:
+    slow, quick, least = fallen(0.99 * limit("loss.slow")), fallen(1.01 * limit("loss.slow")), limit("time.least_gain")
+    forgets, looks_back = profile(times=(each_step(least * BELOW),)), profile(times=(each_step(least * ABOVE),))
+    for losses in (slow, flat()):
+        finding = found(rules.vanishing_through_time, run(forgets, losses))
+        assert finding is not None
+        assert finding.evidence["horizon"] == 2
+        assert found(rules.vanishing_through_time, run(looks_back, losses)) is None
+    assert found(rules.vanishing_through_time, run(forgets, quick)) is None
+    hidden = replace(forgets, times=(replace(forgets.times[0], last_norms=()),))  # by all losses it reaches everywhere
+    assert found(rules.vanishing_through_time, run(hidden, slow)) is None
+
+
+def test_a_gradient_that_comes_to_vanish_over_time_does_so_for_another_reason() -> None:
+    odd = profile(times=(over_time(-6.0),))
+    assert found(rules.vanishing_through_time, run([odd] * 6, flat())) is not None
+    assert found(rules.vanishing_through_time, run([FINE, *[odd] * 5], flat())) is None
+
+
 def test_a_healthy_lstm_is_short_of_vanishing() -> None:
     assert found(rules.vanishing_through_time, run(through_time(over_time(-2.1, steps=28)), flat())) is None
 
@@ -475,6 +500,13 @@ def test_layers_of_no_optimizer_are_named() -> None:
     assert finding.severity == CRITICAL  # the first layer is among them
 
 
+def test_a_head_alone_may_be_tuned_as_long_as_that_is_enough() -> None:
+    for share, severity in ((1.01, WARNING), (0.99, CRITICAL)):
+        finding = found(rules.no_gradient, run(profile(), fallen(share * limit("loss.slow")), names=["net.11"]))
+        assert finding is not None
+        assert finding.severity == severity
+
+
 @pytest.mark.parametrize("excuse", ["frozen", "unused"])
 def test_frozen_and_unused_layers_are_not_without_an_optimizer(excuse: str) -> None:
     names = [f"net.{depth}" for depth in range(3, 12)]
@@ -544,6 +576,16 @@ def test_of_fp16_zeros_alone_are_lost_numbers() -> None:
     assert finding is not None
     assert finding.layers == tuple(f"net.{depth}" for depth in range(2, 9))
     assert found(rules.fp16_underflow, run(rows(stack(), *range(1, 8), gradient_rms=0.0), flat())) is None
+
+
+def test_of_fp16_all_that_is_lost_from_the_start_counts_however_much_is_learned_later() -> None:
+    usual, least = profile(every(stack(), subnormal=0.5)), limit("fp16.all")
+    nothing, nearly = (profile(every(stack(), subnormal=share)) for share in (1.0, 0.99 * least))
+    quick = fallen(1.01 * limit("loss.slow"))
+    assert found(rules.fp16_underflow, run([*[nothing] * 3, *[usual] * 3], quick)) is not None
+    assert found(rules.fp16_underflow, run([*[nothing] * 2, *[usual] * 4], quick)) is None
+    assert found(rules.fp16_underflow, run([*[nearly] * 3, *[usual] * 3], quick)) is None
+    assert found(rules.fp16_underflow, run([*[nothing] * 3, *[usual] * 3], fallen(0.95))) is None  # it has converged
 
 
 def test_no_more_than_three_names_are_listed() -> None:

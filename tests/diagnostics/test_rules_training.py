@@ -442,6 +442,25 @@ def test_only_the_first_profile_tells_the_scale_of_an_init() -> None:
     assert found(rules.bad_init_scale, run([profile(), *[profile(stack(forward=6))] * 5], flat())) is None
 
 
+def test_the_first_profiles_tell_what_a_guess_has_if_all_of_them_do() -> None:
+    """Targets of variance 0.5: a loss from 30 to 0.5 has learned nothing, one to 0.2 has."""
+    told = [profile(guess=0.5 + offset) for offset in (-0.1, 0.0, 0.2)]
+    evidence = Evidence(run([*told, *[profile(guess=9.0)] * 3], falling(30.0, 0.5)))
+    assert evidence.chance == 0.5
+    assert not evidence.learns
+    assert Evidence(run(told * 2, falling(30.0, 0.2))).learns
+    by_chance = [*told[:2], profile()]  # another loss looked like a squared error, twice
+    assert Evidence(run(by_chance * 2, falling(30.0, 0.5))).chance is None
+    assert Evidence(run(by_chance * 2, falling(30.0, 0.5))).learns
+
+
+def test_classes_of_unequal_number_are_guessed_better_than_by_ln_k() -> None:
+    uneven = replace(classifier(), guess=0.8)
+    assert Evidence(run(uneven, flat(0.8))).chance == 0.8
+    assert found(rules.loss_at_chance, run(uneven, flat(0.8))) is not None
+    assert found(rules.loss_at_chance, run(classifier(), flat(0.8))) is None
+
+
 @pytest.mark.parametrize(("losses", "severity"), [(falling(), WARNING), (flat(), CRITICAL), (None, CRITICAL)])
 def test_a_tiny_batch_is_a_warning_where_it_learns(losses: list[float] | None, severity: str) -> None:
     enough = int(limit("batch_norm.samples"))
@@ -450,6 +469,14 @@ def test_a_tiny_batch_is_a_warning_where_it_learns(losses: list[float] | None, s
     assert (finding.severity, finding.evidence) == (severity, {"samples": float(enough)})
     assert found(rules.small_batch_norm, run(profile(batch_norm_samples=enough + 1), losses)) is None
     assert found(rules.small_batch_norm, run(profile(batch_norm_samples=None), losses)) is None
+
+
+def test_two_samples_have_to_learn_well() -> None:
+    two = int(limit("batch_norm.two"))
+    for samples, last, severity in ((two, 1.2, CRITICAL), (two, 0.2, WARNING), (two + 1, 1.2, WARNING)):
+        finding = found(rules.small_batch_norm, run(profile(batch_norm_samples=samples), falling(2.0, last)))
+        assert finding is not None
+        assert finding.severity == severity
 
 
 # ------------------------------------------------------------------------------------------------- updates
@@ -655,6 +682,13 @@ def test_thirty_steps_at_chance_and_not_before() -> None:
     assert finding is not None
     assert finding.evidence == {"loss": CHANCE, "chance": pytest.approx(CHANCE)}
     assert after(steps - 1) is None
+
+
+def test_the_best_of_noisy_losses_may_lie_below_that_of_a_guess() -> None:
+    noisy = [CHANCE * (1 + 0.1 * math.sin(7 * step)) for step in range(60)]
+    odd = [loss * (0.96 if 20 <= step < 25 else 1.0) for step, loss in enumerate(noisy)]
+    assert found(rules.loss_at_chance, run(classifier(), odd)) is not None
+    assert found(rules.loss_at_chance, run(classifier(), [0.96 * loss for loss in noisy])) is None  # in the end, too
 
 
 def test_a_loss_that_is_worse_than_a_guess_or_was_better_is_not_at_chance() -> None:

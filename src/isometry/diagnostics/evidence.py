@@ -200,10 +200,14 @@ class Evidence:
 
     @cached_property
     def chance(self) -> float | None:
-        """ln K where the head's K outputs go through a softmax: the loss of a guess, in the size that losses have here.
+        """The loss of a guess, in the size that losses have here; None where that is not known.
 
-        A loss that is multiplied by a constant has gradients that are, too; both at once tell of it.
+        What the first profiles say of the targets; else ln K where the head's K outputs go through a softmax: a loss
+        that is multiplied by a constant has gradients that are, too; both at once tell of it.
         """
+        known = [profile.guess for profile in self.early_profiles if profile.guess]
+        if known and len(known) == len(self.early_profiles):  # another loss may look like one of these by chance, once
+            return statistics.median(known)
         if self.head is None or self.head.unit_sum is None or self.head.unit_sum > limit("head.softmax"):
             return None
         guess, first = math.log(num_outputs(self.head)), self.profiles[0].loss

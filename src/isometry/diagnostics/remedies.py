@@ -232,6 +232,8 @@ def _exploding(case: Case) -> Sequence[str]:
         return ("skip", "clip", "lower_lr", "init")
     if "MultiheadAttention" in case.kinds:
         return ("norm", "init", "clip", "lower_lr")  # its skips are there
+    if case.settings is None and case.activation is None:
+        return ("init", "norm", "skip", "clip")  # what bounds activations hides the scale of the weights
     return ("norm", "skip", "clip", "lower_lr") if case.init_fits else ("init", "norm", "skip", "clip")
 
 
@@ -241,6 +243,8 @@ def _vanishing_through_time(case: Case) -> Sequence[str]:
     )
     if is_gated:
         return ("forget_bias", "cell", "init")
+    if case.settings is None and not any(kind.startswith("RNN") for kind in case.kinds):
+        return ("forget_bias", "init", "cell")  # a recurrence of their own: it forgets by its gates, or by its weights
     is_orthogonal = case.setting("init.name") not in (
         None,
         "pytorch_default",

@@ -80,11 +80,10 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
     """∂L/∂h_t loses four decades or more over the sequence, and most of that soon."""
     profiles = [profile for profile in evidence.profiles if profile.times]
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
-    early = [min(map(_decades, profile.times)) for profile in profiles[:3]]
-    is_extreme = bool(early) and max(early) <= limit("time.extreme_decades")
-    if is_extreme and hits[0] and evidence.learns_slowly and evidence.is_old_enough:
+    is_extreme = bool(hits) and hits[0] and all(any(map(_forgets, profile.times)) for profile in profiles[:3])
+    if is_extreme and evidence.learns_slowly and evidence.is_old_enough:
         return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
-    if evidence.learns or not evidence.persists(hits):
+    if evidence.learns or not evidence.persists(hits) or not hits[0]:  # else it follows from the steps
         return None
     return _through_time("vanishing_through_time", "shrinks", profiles[-1], _vanishes_in_time)
 
@@ -103,7 +102,7 @@ def exploding_through_time(evidence: Evidence) -> Finding | None:
 def _through_time(rule: str, verb: str, profile: Profile, holds: Callable[[TimeProfile], bool]) -> Finding:
     shown = [time for time in profile.times if holds(time)]
     worst = max(shown, key=lambda time: abs(_decades(time)))
-    steps, decades = len(worst.gradient_norms), _decades(worst)
+    steps, decades = len(worst.reach), _decades(worst)
     soon = f", tenfold within {worst.horizon}" if worst.horizon and decades < 0 else ""
     return Finding(
         rule,
@@ -117,7 +116,7 @@ def _through_time(rule: str, verb: str, profile: Profile, holds: Callable[[TimeP
 
 def _decades(time: TimeProfile) -> float:
     """log10 of what arrives at the first time step over the largest; of a fit's end where nothing arrives."""
-    norms = time.gradient_norms
+    norms = time.reach
     if not norms or not max(norms) > 0:
         return 0.0
     if norms[0] > 0 and math.isfinite(norms[0]) and norms[-1] > 0:
@@ -126,8 +125,20 @@ def _decades(time: TimeProfile) -> float:
 
 
 def _vanishes_in_time(time: TimeProfile) -> bool:
-    is_soon = time.horizon is not None and time.horizon < limit("time.horizon") * len(time.gradient_norms)
+    if time.last_norms:
+        return _forgets(time)
+    is_soon = time.horizon is not None and time.horizon < limit("time.horizon") * len(time.reach)
     return is_soon and _decades(time) <= limit("time.vanishing_decades")
+
+
+def _forgets(time: TimeProfile) -> bool:
+    """Whether it is so much that the past plays no part, also for what is learned slowly.
+
+    Where there is a loss at each step, the last one need not look far back; but it should look back at all.
+    """
+    if time.last_norms:
+        return time.fit is not None and time.fit.gain <= limit("time.least_gain")
+    return _decades(time) <= limit("time.extreme_decades")
 
 
 def _explodes_in_time(time: TimeProfile) -> bool:
@@ -217,7 +228,8 @@ def no_gradient(evidence: Evidence) -> Finding | None:
         return None
     share = len(cut) / len(names)
     is_trunk = share >= limit("no_gradient.share") or cut[0] == names[0]
-    is_on_purpose = evidence.learns and not any(_is_cut_off(evidence, recent, name) for name in cut)  # a tuned head
+    is_fast = bool(evidence.learns) and not evidence.learns_slowly
+    is_on_purpose = is_fast and not any(_is_cut_off(evidence, recent, name) for name in cut)  # a tuned head
     return Finding(
         "no_gradient",
         CRITICAL if is_trunk and not is_on_purpose else WARNING,
@@ -282,8 +294,10 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
 
     if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
         return None
-    from_start = all(share(profile) >= limit("fp16.subnormal") for profile in evidence.early_profiles)
-    if evidence.learns and not (from_start and evidence.learns_slowly):
+    early = [share(profile) for profile in evidence.early_profiles]
+    is_bad = min(early) >= limit("fp16.subnormal") and evidence.learns_slowly
+    is_all = min(early) >= limit("fp16.all") and not evidence.has_converged
+    if evidence.learns and not (is_bad or is_all):
         return None
     worst = share(evidence.profiles[-1])
     half = [row for row in evidence.profiles[-1].layers if row.subnormal is not None]

@@ -133,7 +133,8 @@ def small_batch_norm(evidence: Evidence) -> Finding | None:
     if not counts or counts[0] is None or counts[0] > limit("batch_norm.samples"):
         return None
     words = f"BatchNorm normalises over {counts[0]} samples: its statistics are noise, and others than in evaluation."
-    severity = WARNING if evidence.learns else CRITICAL
+    is_enough = not evidence.learns_slowly or counts[0] > limit("batch_norm.two")
+    severity = WARNING if evidence.learns and is_enough else CRITICAL
     return Finding("small_batch_norm", severity, words, (), {"samples": float(counts[0])})
 
 
@@ -264,12 +265,13 @@ def diverging_loss(evidence: Evidence) -> Finding | None:
 
 
 def loss_at_chance(evidence: Evidence) -> Finding | None:
-    """The loss stays at ln K, that of a guess, though gradients flow and weights move."""
+    """The loss stays at that of a guess, though gradients flow and weights move."""
     chance, recent, best = evidence.chance, evidence.recent_loss, evidence.best_loss
     if chance is None or recent is None or best is None or evidence.is_warming_up:
         return None
-    is_guess = best >= limit("loss.chance") * chance and recent <= limit("loss.chance_most") * chance
+    least, odd = limit("loss.chance") * chance, limit("loss.noise") * evidence.noise / math.sqrt(5)  # of five losses
+    is_guess = recent >= least and best >= least - odd and recent <= limit("loss.chance_most") * chance
     if len(evidence.losses) < limit("loss.chance_steps") or not is_guess:
         return None
-    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess among the classes has {chance:.3g}."
+    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})

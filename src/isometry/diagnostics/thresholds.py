@@ -38,7 +38,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "loss.chance_most": Threshold(2.0, f"times ln K; what is larger is no guess: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- depth
     "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
-    "depth.stuck_decades": Threshold(-2.5, f"where the loss does not fall; no healthy one starts below it: {_FITTED}"),
+    "depth.stuck_decades": Threshold(-1.7, f"where the loss does not fall; other faults start above -1.2: {_FITTED}"),
     "depth.exploding_decades": Threshold(
         2.0, f"{_FITTED}; AUTOTRAINER's ratio is 70 (1.85), 20 layers of BatchNorm and ReLU have 1.21^19 (1.6)"
     ),
@@ -47,6 +47,7 @@ THRESHOLDS: dict[str, Threshold] = {
     # ----------------------------------------------------------------------------------------------- time
     "time.vanishing_decades": Threshold(-4.0, f"over the sequence: {_FITTED}; a healthy LSTM has -2.1 over 28 steps"),
     "time.extreme_decades": Threshold(-8.0, f"at the start, also where the loss falls slowly: {_FITTED}"),
+    "time.least_gain": Threshold(0.3, f"a step, where there is a loss at each: {_FITTED}; torch's own LSTM has 0.8"),
     "time.horizon": Threshold(0.25, f"share of the sequence within which it falls tenfold: {_FITTED}"),
     "time.exploding_decades": Threshold(2.0, f"over the sequence: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- units
@@ -70,6 +71,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "spike.normal": Threshold(2.0, f"times the usual loss at most, in the step before and again soon after: {_FITTED}"),
     "spike.soon": Threshold(10, f"steps after it: {_FITTED}"),
     "fp16.subnormal": Threshold(0.1, f"share of ∂L/∂z below float16's normal numbers, median of layers: {_FITTED}"),
+    "fp16.all": Threshold(0.99, "that share from the first step on: all is lost, also where it is found again later"),
     "fp16.skipped": Threshold(5, f"steps in a row that the scaler skipped: {_FITTED}"),
     # ---------------------------------------------------------------------------------- head and inputs
     "head.softmax": Threshold(0.03, "|Σ_k ∂L/∂z_k| behind a softmax is 0 in exact numbers; bfloat16 rounds by 0.004"),
@@ -90,6 +92,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "input.large_output": Threshold(10.0, f"RMS of the last layer's z, where inputs are large: {_FITTED}"),
     "input.small_std": Threshold(0.01, f"{_FITTED}"),
     "batch_norm.samples": Threshold(4, "GroupNorm's paper (Wu & He 2018) loses 10 points of accuracy at 2 samples"),
+    "batch_norm.two": Threshold(2, "of two samples nothing but the sign of their difference is left"),
     "no_gradient.share": Threshold(0.5, f"of the weight layers: {_FITTED}"),
 }
 
