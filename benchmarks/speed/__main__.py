@@ -76,6 +76,7 @@ def page(found: dict[str, Any]) -> str:
         *table("from the command to", "seconds"),
         *rows(*((name, f"{seconds:.2f}") for name, seconds in found["start"][0].items())),
         *rows(("the first training step", _first(found["start"][1]))),
+        *rows(*((f"beyond the floor: {name}", f"{seconds:.2f}") for name, seconds in found["start"][2].items())),
         "",
         "`model.compile=true`, with the monitor on:",
         "",
