@@ -551,6 +551,28 @@ def test_of_large_steps_the_least_is_told() -> None:
     assert finding.evidence == {"update_ratio": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("after", "loss", "recovers", "fires"),
+    [
+        (0.99 / limit("collapse.ratio"), 1.2, False, True),
+        (1.01 / limit("collapse.ratio"), 1.2, False, False),  # not small enough
+        (0.01, 1.0, False, False),  # the loss is not higher: somebody has changed its scale, or it has converged
+        (0.01, 1.2, True, False),
+    ],
+)
+def test_a_step_that_kills_the_gradient_was_too_large(after: float, loss: float, recovers: bool, fires: bool) -> None:
+    killed = int(limit("collapse.steps")) + 5
+    rest = 60 - killed
+    totals = [1.0] * killed + [after] * (rest // 3 if recovers else rest) + [1.0] * (rest - rest // 3) * recovers
+    losses = flat()[:killed] + flat(loss)[killed:]
+    made = run(None, losses, totals=tuple(totals[EACH * k : EACH * (k + 1)] for k in range(6)))
+    finding = found(rules.update_too_large, made)
+    assert (finding is not None) == fires
+    if finding:
+        assert finding.evidence["gradient"] == pytest.approx(after)
+        assert f"{rest} steps later" in finding.explanation
+
+
 def test_small_steps_are_fine_while_the_rate_rises_and_at_its_end() -> None:
     rising = tuple(1e-3 * (1 + k) for k in range(6))
     assert found(rules.update_too_small, run(None, flat(), ratio=1e-6, lr=rising)) is None

@@ -141,6 +141,9 @@ def small_batch_norm(evidence: Evidence) -> Finding | None:
 # --------------------------------------------------------------------------------------------- updates
 def update_too_large(evidence: Evidence) -> Finding | None:
     """Each step moves the weights by a tenth of their size or more."""
+    broken = _breaking_step(evidence)
+    if broken is not None and not evidence.learns:
+        return broken
     ratios = [ratio for _, ratio in evidence.update_ratios]
     hits = [ratio > limit("update.large") for ratio in ratios]
     is_over = evidence.is_broken and any(hits[-3:])  # the last steps before the loss was no number
@@ -151,6 +154,26 @@ def update_too_large(evidence: Evidence) -> Finding | None:
     ratio = min(ratio for ratio in shown if ratio > limit("update.large"))  # the others may have followed from it
     words = f"A step moves the weights by {ratio:.2g} of their size (median of the layers); 1e-3 is usual."
     return Finding("update_too_large", CRITICAL, words, (), {"update_ratio": ratio})
+
+
+def _breaking_step(evidence: Evidence) -> Finding | None:
+    """A single step after which the gradient is a fraction of what it was and the loss is higher, both for good."""
+    totals, losses = next(iter(evidence.totals.values()), [])[-SPAN:], evidence.losses[-SPAN:]
+    if len(totals) != len(losses):
+        return None
+    many = int(limit("collapse.steps"))
+    for step in range(many, len(totals) - many):
+        if totals[step] * limit("collapse.ratio") > totals[step - 1]:
+            continue
+        before, after = (statistics.median(part) for part in (totals[step - many : step], totals[step:]))
+        was, is_now = (statistics.median(part) for part in (losses[step - many : step], losses[step:]))
+        if after * limit("collapse.ratio") <= before and is_now - was > evidence.noise:
+            words = (
+                f"One step took the loss from {was:.3g} to {is_now:.3g} and the gradient from {before:.2g} to "
+                f"{after:.2g}, and {len(totals) - step} steps later neither has come back: it was too large."
+            )
+            return Finding("update_too_large", CRITICAL, words, (), {"loss": is_now, "gradient": after / before})
+    return None
 
 
 def update_too_small(evidence: Evidence) -> Finding | None:

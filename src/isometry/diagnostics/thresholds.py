@@ -60,6 +60,8 @@ THRESHOLDS: dict[str, Threshold] = {
     # --------------------------------------------------------------------------------------------- updates
     "update.large": Threshold(0.1, f"median ‖Δw‖/‖w‖: {_TDC}"),
     "update.small": Threshold(1e-4, f"median ‖Δw‖/‖w‖: {_TDC}; a healthy one is 1e-3 (cs231n)"),
+    "collapse.ratio": Threshold(10.0, f"by which a single step makes the gradient smaller: {_FITTED}"),
+    "collapse.steps": Threshold(10, "steps before and after it that are compared: as many as a spike has before it"),
     # ---------------------------------------------------------------------------------------------- steps
     "clip.fraction": Threshold(0.5, f"share of steps that are clipped: {_FITTED}"),
     "clip.coefficient": Threshold(0.1, f"what clipping leaves of them: {_FITTED}"),
