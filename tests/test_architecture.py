@@ -21,12 +21,13 @@ PACKAGE = ROOT / "src" / "isometry"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
 
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
-BASICS = {"errors", "jsonl", "options", "catalog", "clashes"}
+BASICS = {"errors", "jsonl", "options", "catalog", "clashes", "wandb_id"}
 JUDGING = {f"diagnostics.{name}" for name in ("history", "profile", "findings", "thresholds", "evidence")}
 JUDGING |= {"diagnostics.rules_gradient", "diagnostics.rules_training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "jsonl": set(),
+    "wandb_id": set(),
     "options": set(),
     "catalog": {"options"},
     "clashes": set(),

@@ -118,7 +118,7 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     if loss is not None and chance is not None and loss > limit("head.large_loss") * chance:
         assert evidence.head is not None
         size = evidence.head.activation_rms
-        words = f"The first loss is {loss:.3g}, a guess has {chance:.2f}: logits start at a size of {size:.3g}."
+        words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
         return Finding("bad_init_scale", CRITICAL, words, (evidence.head.name,), {"loss": loss, "logits": size})
     fit = first.forward
     if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < limit("depth.forward_decades"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..wandb_id import wandb_id
 from .comparison import run_folders
 
 STEP = "trainer/global_step"
@@ -78,18 +79,16 @@ PICTURES = ("media/depth_ribbon", "media/gradient_norms", "media/confusion_matri
 
 def run_colors(places: Sequence[Path]) -> dict[str, str]:
     """By W&B id, for the runs in these folders: green, orange or red by their verdict."""
-    return dict(_colored(folder) for place in places for folder in run_folders(place) if _wandb_id(folder))
+    return dict(_colored(folder) for place in places for folder in run_folders(place) if _is_judged(folder))
+
+
+def _is_judged(folder: Path) -> bool:
+    return bool(wandb_id(folder)) and (folder / "diagnosis.json").is_file()
 
 
 def _colored(folder: Path) -> tuple[str, str]:
     verdict = str(json.loads((folder / "diagnosis.json").read_text())["verdict"])
-    return _wandb_id(folder), COLORS[re.split(r"\W", verdict)[0]]
-
-
-def _wandb_id(folder: Path) -> str:
-    """From the name of W&B's folder, `offline-run-20261124_174517-ab12cd34`; empty without one or without a verdict."""
-    known = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))
-    return known[-1].partition("-")[2] if known and (folder / "diagnosis.json").is_file() else ""
+    return wandb_id(folder), COLORS[re.split(r"\W", verdict)[0]]
 
 
 def workspace(entity: str, project: str, colors: Mapping[str, str]) -> Any:

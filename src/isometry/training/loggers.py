@@ -25,6 +25,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from ..errors import IsometryError
 from ..jsonl import read_lines
+from ..wandb_id import wandb_id
 
 INIT_TIMEOUT = 30  # seconds a server may take to answer before the run goes offline
 CALL_TIMEOUT = 30  # seconds W&B's process may take over one call
@@ -74,7 +75,8 @@ def wandb_logger(
     """
     options: dict[str, Any] = {"project": project, "name": name, "entity": entity, "group": group, "notes": notes}
     options |= {"job_type": job_type, "tags": list(tags), "config": dict(config)}
-    options |= {"id": _run_id(folder), "resume": "allow"}
+    known = wandb_id(folder) or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+    options |= {"id": known, "resume": "allow"}
     # Else it asks for its server to report to, also offline, and waits for the answer when Python exits.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
@@ -131,12 +133,6 @@ def _guarded(logger: WandbLogger, call: Callable[[], object], seconds: float) ->
             rest = f", upload what W&B has: wandb sync {_place(run)}" if run else ""
             print(f"W&B stopped ({_reason(error)}); the journal metrics.jsonl has every value{rest}", flush=True)
         _failed.add(logger)
-
-
-def _run_id(folder: Path) -> str:
-    """Of the run that W&B has in this folder, `wandb/offline-run-20261124_174517-ab12cd34`; else a new one."""
-    known = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))
-    return known[-1].partition("-")[2] if known else os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
 
 
 def _make(folder: Path, mode: str, options: Mapping[str, Any]) -> tuple[WandbLogger | None, str]:
