@@ -101,6 +101,15 @@ def test_of_bits_it_is_their_entropy_unit_by_unit() -> None:
     assert told(loss_fn, torch.randn(B, K)) == pytest.approx(best_constant(loss_fn, (B, K)), rel=1e-3)
 
 
+def test_of_bits_that_are_hardly_ever_set_a_batch_says_nothing() -> None:
+    for count, is_told in ((ROWS_PER_CLASS - 1, False), (ROWS_PER_CLASS, True)):
+        rare = torch.zeros(B, 1)
+        rare[:count] = 1.0
+        for bits in (rare, 1 - rare):
+            found = told(lambda z, bits=bits: F.binary_cross_entropy_with_logits(z, bits), torch.randn(B, 1))  # type: ignore[misc]
+            assert (found is not None) == is_told
+
+
 def test_rounding_to_float16_leaves_it() -> None:
     labels, outputs = classes(), torch.randn(B, K)
     exact = told(lambda z: F.cross_entropy(z, labels), outputs)

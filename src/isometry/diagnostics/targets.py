@@ -64,6 +64,8 @@ def _of_bits(z: Tensor, slope: Tensor) -> tuple[float, float]:
     if not _are_shares(targets):
         return math.nan, math.nan
     found = F.binary_cross_entropy_with_logits(z, targets.clamp(0, 1), reduction="sum")
+    if min(float(targets.sum()), float((1 - targets).sum())) < ROWS_PER_CLASS:
+        return float(found), math.nan
     mean = targets.mean(dim=0).clamp(0, 1)
     return float(found), float(F.binary_cross_entropy(mean, mean, reduction="sum")) * len(z)
 
