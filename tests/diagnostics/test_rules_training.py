@@ -573,6 +573,11 @@ def test_a_step_that_kills_the_gradient_was_too_large(after: float, loss: float,
         assert f"{rest} steps later" in finding.explanation
 
 
+def test_gradients_that_were_never_there_were_killed_by_no_step() -> None:
+    made = run(None, [1.0 + 0.01 * step for step in range(60)], totals=[0.0] * EACH)
+    assert found(rules.update_too_large, made) is None
+
+
 def test_small_steps_are_fine_while_the_rate_rises_and_at_its_end() -> None:
     rising = tuple(1e-3 * (1 + k) for k in range(6))
     assert found(rules.update_too_small, run(None, flat(), ratio=1e-6, lr=rising)) is None

@@ -167,7 +167,7 @@ def _breaking_step(evidence: Evidence) -> Finding | None:
             continue
         before, after = (statistics.median(part) for part in (totals[step - many : step], totals[step:]))
         was, is_now = (statistics.median(part) for part in (losses[step - many : step], losses[step:]))
-        if after * limit("collapse.ratio") <= before and is_now - was > evidence.noise:
+        if 0 < before >= after * limit("collapse.ratio") and is_now - was > evidence.noise:
             words = (
                 f"One step took the loss from {was:.3g} to {is_now:.3g} and the gradient from {before:.2g} to "
                 f"{after:.2g}, and {len(totals) - step} steps later neither has come back: it was too large."
