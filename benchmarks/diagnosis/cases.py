@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from cases_former import FORMER
 from cases_held_out import HELD_OUT
+from cases_held_out_series import HELD_OUT_SERIES
 from cases_training import TRAINING
 from entry import Case
 
 SEEDS = (1, 2, 3)
-CASES: tuple[Case, ...] = (*TRAINING, *FORMER, *HELD_OUT)
+CASES: tuple[Case, ...] = (*TRAINING, *FORMER, *HELD_OUT, *HELD_OUT_SERIES)
 BY_NAME = {case.name: case for case in CASES}
 
 __all__ = ["BY_NAME", "CASES", "SEEDS", "Case"]

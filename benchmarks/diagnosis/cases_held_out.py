@@ -1,7 +1,170 @@
-"""The held-out part: none yet."""
+"""The held-out part: architectures whose author had not read the rules, and which no other part has.
+
+Branches and gates in pictures, larger pictures and maps of places, triplets, chords; crosses, ratings, counts and
+actors; flows, noise, tied layers; stacked cells, both directions and their mean, sketches, gaps in texts.
+"""
 
 from __future__ import annotations
 
-from entry import Case
+from functools import partial
 
-HELD_OUT: tuple[Case, ...] = ()
+from entry import plain
+
+_plain = partial(plain, "held-out")
+
+_SGD = "optimizer=sgd lr=0.01"
+
+_BROKEN = (
+    # --- the gradient over depth
+    _plain("inception-default-init", "inception", "depth=6",
+           "init=default", "vanishing_gradients bad_init_scale"),
+    _plain("inception-nine-times-he", "inception", "optimizer=sgd lr=0.01 depth=4 steps=150",
+           "init_gain=3", "exploding_gradients bad_init_scale bad_output_head non_finite"),
+    _plain("squeeze-no-skips", "squeeze", "norm=none depth=18 branch_gain=0.3 lr=0.002 steps=120",
+           "skip=false", "vanishing_gradients bad_init_scale", "each gate halves what it lets through"),
+    _plain("convnext-wide-init", "convnext", f"{_SGD} norm=none depth=6 branch_gain=0.3 steps=150",
+           "init_gain=2", "exploding_gradients bad_init_scale bad_output_head non_finite"),
+    _plain("enlarger-small-normal", "enlarger", "depth=6",
+           "init=normal", "vanishing_gradients bad_init_scale", "N(0, 0.01²), as old recipes have it"),
+    _plain("places-default-init", "heat_maps", "depth=8",
+           "init=default", "vanishing_gradients bad_init_scale"),
+    _plain("tones-sigmoid", "tones", "depth=8 activation=tanh init=xavier",
+           "activation=sigmoid", "vanishing_gradients saturated_units"),
+    _plain("visits-default-init", "gated_units", "depth=12 lr=0.002",
+           "init=default", "vanishing_gradients bad_init_scale"),
+    _plain("crosses-explode", "crosses", "optimizer=sgd lr=0.003 depth=5 init_gain=0.3",
+           "init_gain=2", "exploding_gradients bad_init_scale bad_output_head non_finite"),
+    _plain("noise-no-skips", "denoiser", "depth=14 branch_gain=0.3",
+           "skip=false", "vanishing_gradients bad_init_scale"),
+    _plain("euler-large-steps", "euler", f"{_SGD} depth=24 activation=relu steps=300",
+           "init_gain=4", "exploding_gradients bad_init_scale bad_output_head non_finite exploding_through_time"),
+    _plain("gaps-no-norm", "gaps", f"{_SGD} depth=8 init_gain=2 steps=200",
+           "norm=none", "exploding_gradients bad_init_scale bad_output_head non_finite"),
+    # --- the start
+    _plain("inception-huge-logits", "inception", "optimizer=sgd lr=0.02",
+           "head_gain=100", "bad_output_head bad_init_scale"),
+    _plain("actor-huge-logits", "actor", "",
+           "head_gain=1000", "bad_output_head bad_init_scale", "all arms but one are never tried"),
+    _plain("tones-constant", "tones", "norm=layer",
+           "init=constant", "symmetric_init"),
+    _plain("ratings-zeros", "recommender", "",
+           "init=zeros", "symmetric_init vanishing_gradients no_gradient"),
+    # --- units
+    _plain("enlarger-born-dead", "enlarger", "",
+           "bias=-10", "dead_units"),
+    _plain("ratings-born-dead", "recommender", "",
+           "bias=-10", "dead_units"),
+    _plain("inception-killed", "inception", "",
+           "schedule=spike", "dead_units update_too_large diverging_loss"),
+    _plain("places-killed", "heat_maps", "",
+           "schedule=spike", "dead_units update_too_large diverging_loss"),
+    _plain("actor-wide-init", "actor", "",
+           "init_gain=20", "saturated_units bad_init_scale"),
+    # --- the rate
+    _plain("gaps-huge-rate", "gaps", "",
+           "lr=1", "update_too_large diverging_loss loss_at_chance"),
+    _plain("noise-diverges", "denoiser", "optimizer=sgd lr=0.03",
+           "lr=10", "diverging_loss update_too_large non_finite dead_units"),
+    _plain("squeeze-diverges", "squeeze", "optimizer=sgd lr=0.02",
+           "lr=300", "update_too_large diverging_loss non_finite dead_units"),
+    _plain("stacked-huge-rate", "stacked", "",
+           "lr=3", "update_too_large diverging_loss saturated_units"),
+    _plain("convnext-tiny-rate", "convnext", "",
+           "lr=1e-6", "update_too_small"),
+    _plain("flow-tiny-rate", "flow", "",
+           "lr=1e-6", "update_too_small"),
+    _plain("sketcher-clipped", "sketcher", "cell=rnn init=orthogonal optimizer=sgd lr=0.03",
+           "clip=0.001", "chronic_clipping update_too_small"),
+    _plain("triplets-clipped", "triplets", "optimizer=sgd lr=0.03",
+           "clip=0.00001 clip_by=value", "chronic_clipping update_too_small"),
+    # --- the loss, the head, the data
+    _plain("convnext-double-softmax", "convnext", "optimizer=sgd lr=0.02",
+           "head=softmax", "bad_output_head", "softmax in the model and in the loss"),
+    _plain("inception-sigmoid-mse", "inception", "optimizer=sgd lr=0.02",
+           "head=sigmoid loss=mse", "bad_output_head update_too_small saturated_units"),
+    _plain("tones-double-sigmoid", "tones", "",
+           "head=sigmoid", "bad_output_head", "sigmoid in the model and in the loss"),
+    _plain("noise-relu-head", "denoiser", "",
+           "head=relu", "bad_output_head", "half of the noise is negative"),
+    _plain("sketcher-sigmoid-head", "sketcher", "",
+           "head=sigmoid", "bad_output_head"),
+    _plain("flow-wrong-sign", "flow", "",
+           "loss_sign=-1", "diverging_loss exploding_gradients non_finite"),
+    _plain("ratings-wrong-sign", "recommender", "",
+           "loss_sign=-1", "diverging_loss exploding_gradients"),
+    _plain("gaps-shuffled", "gaps", "",
+           "labels=shuffled", "loss_at_chance"),
+    _plain("euler-shuffled", "euler", "",
+           "labels=shuffled", "loss_at_chance"),
+    _plain("crosses-raw", "crosses", "",
+           "raw=true", "bad_input_scale", "each column in a unit of its own"),
+    _plain("stacked-raw", "stacked", "",
+           "raw=true", "bad_input_scale", "a series of thousands"),
+    _plain("enlarger-raw", "enlarger", "",
+           "raw=true", "bad_input_scale", "pixels from 0 to 255"),
+    _plain("noise-bad-batches", "denoiser", "",
+           "bad=inputs", "unstable_gradients", "every twentieth batch is garbage of 1000 times the size"),
+    _plain("sketcher-bad-batches", "sketcher", "cell=rnn init=orthogonal optimizer=sgd lr=0.03",
+           "bad=labels", "unstable_gradients", "every twentieth batch has targets of 1000 times the size"),
+    _plain("visits-small-batchnorm", "gated_units", "norm=layer batch=2 lr=0.001 steps=300",
+           "norm=batch", "small_batch_norm unstable_gradients"),
+    # --- the graph, the numbers
+    _plain("triplets-detached", "triplets", "width=4",
+           "detach=true", "no_gradient"),
+    _plain("flow-detached", "flow", "",
+           "detach=true", "no_gradient", "only the last stretch learns"),
+    _plain("actor-forgotten", "actor", "width=8 depth=4",
+           "trains=head", "no_gradient", "all but the heads is missing from the optimizer"),
+    _plain("visits-log", "gated_units", "op=log eps=0.1 lr=0.001",
+           "eps=0", "non_finite"),
+    _plain("inception-divide", "inception", "op=divide eps=0.1",
+           "eps=0", "non_finite"),
+    _plain("places-nan", "heat_maps", "",
+           "bad=nan", "non_finite", "one number in each twentieth batch"),
+    _plain("crosses-fp16", "crosses", "loss_scale=1e-6 precision=fp16-scaled",
+           "precision=fp16", "fp16_underflow", "autocast without a loss scale"),
+    _plain("euler-fp16", "euler", "loss_scale=1e-6 precision=fp16-scaled",
+           "precision=fp16", "fp16_underflow", "autocast without a loss scale"),
+    # --- the gradient over time
+    _plain("stacked-forgets", "stacked", "length=32",
+           "forget_bias=-5", "vanishing_through_time"),
+    _plain("stacked-chaotic", "stacked", "cell=rnn init=orthogonal lr=0.005 length=16 clip=1 steps=250",
+           "recurrent_gain=3", "exploding_through_time exploding_gradients saturated_units chronic_clipping"),
+    _plain("both-chaotic", "mean_of_both", "cell=rnn init=orthogonal lr=0.003 clip=1 steps=250",
+           "recurrent_gain=3", "exploding_through_time exploding_gradients saturated_units chronic_clipping"),
+    _plain("sketcher-forgets", "sketcher", "cell=lstm forget_bias=2",
+           "forget_bias=-5", "vanishing_through_time"),
+    _plain("sketcher-chaotic", "sketcher", "cell=rnn init=orthogonal lr=0.003",
+           "recurrent_gain=3", "exploding_through_time exploding_gradients saturated_units"),
+)  # fmt: skip
+
+_HEALTHY = (
+    _plain("healthy-inception", "inception", "norm=batch schedule=cosine lr=0.005"),
+    _plain("healthy-squeeze", "squeeze", "depth=8 optimizer=sgd lr=0.03"),
+    _plain("healthy-convnext-rezero", "convnext", "rezero=true depth=6", note="no gradient in the branches at first"),
+    _plain("healthy-convnext-warmup", "convnext", "optimizer=adamw weight_decay=0.1 schedule=warmup smoothing=0.1"),
+    _plain("healthy-triplets", "triplets", "norm=group", note="most triplets cost nothing after a while"),
+    _plain("healthy-enlarger", "enlarger", "activation=leaky_relu"),
+    _plain("healthy-places", "heat_maps", "activation=leaky_relu steps=250",
+           note="nearly all of a map is 0, and so is the loss"),
+    _plain("healthy-crosses-small-batch", "crosses", "batch=4 lr=0.003 steps=400", note="more noise than gradient"),
+    _plain("healthy-ratings", "recommender", "dropout=0.1 weight_decay=1e-5",
+           note="most rows of the tables unused in a batch"),
+    _plain("healthy-ratings-sparse", "recommender", "bias=-0.5", note="most ReLUs silent, none dead"),
+    _plain("healthy-ratings-fp16", "recommender", "precision=fp16-scaled loss_exponent=22",
+           note="the scaler skips the first steps"),
+    _plain("healthy-visits", "gated_units", "clip=1 optimizer=rmsprop lr=0.001", note="clips now and then"),
+    _plain("healthy-visits-huge-loss", "gated_units", "loss_scale=1e4", note="Adam does not see it"),
+    _plain("healthy-actor", "actor", "", note="a loss that does not fall, for the reward to rise"),
+    _plain("healthy-actor-relu", "actor", "activation=relu init=he batch=128", note="a loss that does not fall"),
+    _plain("healthy-flow", "flow", "schedule=cosine lr=0.005", note="a loss that may fall below 0"),
+    _plain("healthy-noise", "denoiser", "norm=layer depth=6", note="most of the noise cannot be told"),
+    _plain("healthy-noise-tiny-loss", "denoiser", "loss_scale=1e-4", note="Adam does not see it"),
+    _plain("healthy-euler-deep", "euler", "depth=40 branch_gain=0.05", note="one layer forty times"),
+    _plain("healthy-both-converged", "mean_of_both", "cell=lstm steps=250", note="loss near 0"),
+    _plain("healthy-sketcher-accumulation", "sketcher", "batch=32 accumulate=2 lr=0.01"),
+    _plain("healthy-gaps", "gaps", "dropout=0.1 schedule=warmup lr=0.003", note="most places have no loss"),
+    _plain("healthy-tones-mixed", "tones", "norm=batch depth=8"),
+)  # fmt: skip
+
+HELD_OUT = (*_BROKEN, *_HEALTHY)

@@ -82,8 +82,36 @@ _OF_KIND = {
     "graph": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
               "activation": "activation=leaky_relu"},  # two layers are added: half of He's variance each
     "sine_net": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+    "squeeze": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=group", "skip": "skip=true",
+                "activation": "activation=leaky_relu"},
+    "convnext": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
+                 "skip": "skip=true branch_gain=0.5", "activation": "activation=gelu"},
+    "crosses": {"init": "init=lecun init_gain=0.5 bias=0 head_gain=1", "norm": "norm=layer",
+                "activation": "activation=leaky_relu"},
+    "gated_units": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
+    "actor": {"init": "init=orthogonal init_gain=1 bias=0 head_gain=0.3", "activation": "activation=relu",
+              "norm": "norm=layer", "skip": "skip=true"},
+    "flow": {"init": "init=default", "norm": "norm=layer", "activation": "activation=leaky_relu"},
+    "denoiser": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
+                 "skip": "skip=true branch_gain=0.5", "activation": "activation=silu"},
+    "euler": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
+              "skip": "skip=true branch_gain=0.1", "activation": "activation=leaky_relu"},
+    "mean_of_both": _RECURRENT | {"cell": "cell=gru", "norm": "norm=layer"},
+    "stacked": _RECURRENT | {"cell": "cell=lstm"},
+    "sketcher": _RECURRENT | {"cell": "cell=gru"},
+    "gaps": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=layer"},
+    "pooled_both_ways": _RECURRENT | {"cell": "cell=lstm", "norm": "norm=layer"},
+    "stacked_levels": _RECURRENT | {"cell": "cell=lstm", "norm": "norm=layer"},
+    "sequence_code": _RECURRENT | {"cell": "cell=lstm"},
+    "causal_classes": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=group", "skip": "skip=true",
+                       "activation": "activation=leaky_relu"},
+    "gap_filler": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
 }  # fmt: skip
-_CHANNELS = ("signal_net", "unet", "fine_tuned", "separable", "densenet", "point_set")  # for which one takes GroupNorm
+# For which one takes GroupNorm.
+_CHANNELS = (
+    "signal_net", "unet", "fine_tuned", "separable", "densenet", "point_set", "inception", "triplets", "enlarger",
+    "heat_maps", "tones",
+)  # fmt: skip
 
 
 def cures(kind: str, words: Sequence[str], fault: Sequence[str]) -> dict[str, tuple[str, ...]]:

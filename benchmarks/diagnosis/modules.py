@@ -16,11 +16,17 @@ from typing import Any
 
 import knobs
 import losses_former
+import losses_held_out
 import networks
 import networks_former
+import networks_held_out
 import sequences_former
+import sequences_held_out
+import series_held_out
+import series_tasks_held_out
 import tasks
 import tasks_former
+import tasks_held_out
 import torch
 import torch.nn.functional as F
 from knobs import Settings
@@ -65,9 +71,55 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
                                                 "norm=layer", "activation=gelu", "init=lecun")),
     "gated_waves": ("gated_waves", ("task=tides", "length=48", "depth=6", "width=16", "lr=0.003", "skip=true",
                                     "init=lecun")),
+    "inception": ("inception", ("task=digits", "depth=3", "width=8", "lr=0.002", "batch=32")),
+    "squeeze": ("squeeze", ("task=digits", "depth=4", "width=16", "lr=0.003", "norm=batch", "skip=true")),
+    "convnext": ("convnext", ("task=digits", "depth=3", "width=16", "lr=0.003", "norm=layer", "skip=true",
+                              "activation=gelu", "init=lecun", "branch_gain=0.5", "batch=32")),
+    "triplets": ("triplets", ("task=digit_triplets", "depth=2", "width=8", "lr=0.001", "init=he")),
+    "enlarger": ("enlarger", ("task=small_and_large", "depth=4", "width=24", "lr=0.003", "steps=200")),
+    "heat_maps": ("heat_maps", ("task=places", "depth=2", "width=8", "lr=0.003", "batch=32", "steps=200")),
+    "crosses": ("crosses", ("task=products", "depth=2", "width=32", "lr=0.005", "init=lecun", "init_gain=0.5",
+                            "steps=200")),
+    "recommender": ("recommender", ("task=ratings", "depth=2", "width=32", "lr=0.005", "steps=250")),
+    "gated_units": ("gated_units", ("task=visits", "depth=3", "width=48", "lr=0.003", "init=he", "steps=150")),
+    "actor": ("actor", ("task=arms", "depth=2", "width=32", "lr=0.003", "activation=tanh", "init=lecun",
+                        "head_gain=0.3", "steps=250")),
+    "flow": ("flow", ("task=petals", "depth=8", "width=32", "lr=0.003", "init=default", "steps=250")),
+    "denoiser": ("denoiser", ("task=swirl", "depth=4", "width=48", "lr=0.003", "skip=true", "init=lecun",
+                              "branch_gain=0.5", "activation=silu", "steps=150")),
+    "euler": ("euler", ("task=spirals", "depth=10", "width=32", "lr=0.003", "skip=true", "branch_gain=0.1",
+                        "init=lecun", "activation=tanh", "steps=200")),
+    "mean_of_both": ("mean_of_both", ("task=first_of_two", "length=24", "depth=1", "width=24", "lr=0.01",
+                                      "init=default", "cell=gru", "steps=150")),
+    "stacked": ("stacked", ("task=marked", "length=24", "depth=2", "width=24", "lr=0.01", "init=default",
+                            "forget_bias=3", "activation=tanh", "steps=200")),
+    "sketcher": ("sketcher", ("task=curves", "length=16", "width=40", "lr=0.005", "init=default", "cell=gru",
+                              "steps=200")),
+    "gaps": ("gaps", ("task=dialects", "length=16", "depth=3", "width=32", "lr=0.002", "norm=layer",
+                      "activation=gelu", "init=xavier", "batch=32", "steps=150")),
+    "tones": ("tones", ("task=chords", "length=64", "depth=5", "width=16", "lr=0.003")),
+    "pooled_both_ways": ("pooled_both_ways", ("task=gestures", "length=30", "depth=1", "width=32", "lr=0.005",
+                                              "init=default", "cell=gru")),
+    "stacked_levels": ("stacked_levels", ("task=tank", "length=40", "width=32", "lr=0.01", "init=default",
+                                          "forget_bias=2", "steps=150")),
+    "sequence_code": ("sequence_code", ("task=contours", "length=20", "width=48", "lr=0.01", "init=default",
+                                        "forget_bias=2", "steps=200")),
+    "causal_classes": ("causal_classes", ("task=beats", "length=48", "depth=8", "width=24", "lr=0.003", "skip=true",
+                                          "branch_gain=0.5")),
+    "gap_filler": ("gap_filler", ("task=forms", "length=16", "depth=2", "width=32", "lr=0.005", "norm=pre",
+                                  "activation=gelu", "init=xavier")),
 }  # fmt: skip
-NETWORKS = networks.NETWORKS | networks_former.FORMER | sequences_former.FORMER
-TASKS = tasks.TASKS | tasks_former.FORMER
+NETWORKS = (
+    networks.NETWORKS
+    | networks_former.FORMER
+    | sequences_former.FORMER
+    | networks_held_out.HELD_OUT
+    | sequences_held_out.HELD_OUT
+    | series_held_out.HELD_OUT
+)
+TASKS = tasks.TASKS | tasks_former.FORMER | tasks_held_out.HELD_OUT | series_tasks_held_out.HELD_OUT
+LOSSES = losses_former.LOSSES | losses_held_out.LOSSES
+SCORES = losses_former.SCORES | losses_held_out.SCORES
 
 
 class Plain(LightningModule):
@@ -115,8 +167,8 @@ class Plain(LightningModule):
 
 
 def task_loss(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> Tensor:
-    if task.kind in losses_former.LOSSES:
-        return losses_former.LOSSES[task.kind](task, outputs, targets, s)
+    if task.kind in LOSSES:
+        return LOSSES[task.kind](task, outputs, targets, s)
     match task.kind:
         case "classes":
             return F.cross_entropy(outputs, targets, label_smoothing=s.smoothing)
@@ -131,8 +183,8 @@ def task_score(task: Task, outputs: Tensor, targets: Tensor, s: Settings) -> dic
     """`score`, and what it was made from."""
     if not outputs.isfinite().all():
         return {"score": 1.0}
-    if task.kind in losses_former.SCORES:
-        return {"score": _capped(losses_former.SCORES[task.kind](task, outputs, targets, s))}
+    if task.kind in SCORES:
+        return {"score": _capped(SCORES[task.kind](task, outputs, targets, s))}
     match task.kind:
         case "classes":
             error = (outputs.argmax(dim=1) != targets).float().mean().item()
