@@ -698,7 +698,7 @@ def test_a_loss_that_is_no_number_has_diverged() -> None:
     assert "grown from 2 to inf" in finding.explanation
 
 
-def test_thirty_steps_at_chance_and_not_before() -> None:
+def test_so_many_steps_at_chance_and_not_before() -> None:
     steps = int(limit("loss.chance_steps"))
 
     def after(count: int) -> Finding | None:
@@ -711,11 +711,23 @@ def test_thirty_steps_at_chance_and_not_before() -> None:
     assert after(steps - 1) is None
 
 
-def test_the_best_of_noisy_losses_may_lie_below_that_of_a_guess() -> None:
-    noisy = [CHANCE * (1 + 0.1 * math.sin(7 * step)) for step in range(60)]
-    odd = [loss * (0.96 if 20 <= step < 25 else 1.0) for step, loss in enumerate(noisy)]
-    assert found(rules.loss_at_chance, run(classifier(), odd)) is not None
-    assert found(rules.loss_at_chance, run(classifier(), [0.96 * loss for loss in noisy])) is None  # in the end, too
+def test_the_best_of_many_noisy_losses_may_lie_below_that_of_a_guess() -> None:
+    enough = int(limit("loss.chance_long"))
+
+    def noisy(steps: int, share: float = 1.0) -> list[float]:
+        made = [CHANCE * share * (1 + 0.1 * math.sin(7 * step)) for step in range(steps)]
+        return [0.96 * loss if 20 <= step < 25 else loss for step, loss in enumerate(made)]
+
+    assert found(rules.loss_at_chance, run(classifier(), noisy(enough))) is not None
+    assert found(rules.loss_at_chance, run(classifier(), noisy(enough - EACH))) is None  # slow ones begin so
+    assert found(rules.loss_at_chance, run(classifier(), noisy(enough, 0.96))) is None  # in the end, too
+
+
+def test_a_loss_that_comes_down_to_that_of_a_guess_may_go_on() -> None:
+    steps = int(limit("loss.chance_steps"))
+    down = [CHANCE * max(1.0, 3 - 0.1 * step) for step in range(60)]
+    assert found(rules.loss_at_chance, run(classifier(), down[:steps])) is None
+    assert found(rules.loss_at_chance, run(classifier(), down)) is not None
 
 
 def test_a_loss_that_is_worse_than_a_guess_or_was_better_is_not_at_chance() -> None:

@@ -292,9 +292,19 @@ def loss_at_chance(evidence: Evidence) -> Finding | None:
     chance, recent, best = evidence.chance, evidence.recent_loss, evidence.best_loss
     if chance is None or recent is None or best is None or evidence.is_warming_up:
         return None
-    least, odd = limit("loss.chance") * chance, limit("loss.noise") * evidence.noise / math.sqrt(5)  # of five losses
-    is_guess = recent >= least and best >= least - odd and recent <= limit("loss.chance_most") * chance
-    if len(evidence.losses) < limit("loss.chance_steps") or not is_guess:
+    least, steps = limit("loss.chance") * chance, len(evidence.losses)
+    if steps >= limit("loss.chance_long"):  # the best of so many is lower by chance
+        best += limit("loss.noise") * evidence.noise / math.sqrt(5)  # each is the median of five losses
+    is_guess = least <= recent <= limit("loss.chance_most") * chance and best >= least
+    if steps < limit("loss.chance_steps") or not is_guess or _still_falls(evidence, chance):
         return None
-    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
+    words = f"After {steps} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})
+
+
+def _still_falls(evidence: Evidence, chance: float) -> bool:
+    """Whether it is on its way down from a wild start, and may go on to where a guess does not come."""
+    window = evidence.losses[-int(limit("loss.chance_steps")) :]
+    third = len(window) // 3
+    before, now = statistics.median(window[:third]), statistics.median(window[-third:])
+    return before - now > max(evidence.noise, limit("loss.stuck") * chance)

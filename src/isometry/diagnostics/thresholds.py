@@ -34,7 +34,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "loss.noise": Threshold(3.0, "standard deviations of a single loss that a growth has to exceed"),
     "loss.shock": Threshold(2.0, f"times the very first loss within the first steps: {_FITTED}"),
     "loss.chance": Threshold(0.97, f"of ln K, the loss of a guess among K classes: {_FITTED}"),
-    "loss.chance_steps": Threshold(30, f"steps at chance: {_FITTED}"),
+    "loss.chance_steps": Threshold(50, f"steps at chance; slow starters learn by then: {_FITTED}"),
+    "loss.chance_long": Threshold(90, f"steps of which the best may lie below by chance: {_FITTED}"),
     "loss.chance_most": Threshold(2.0, f"times ln K; what is larger is no guess: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- depth
     "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
