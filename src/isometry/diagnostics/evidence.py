@@ -153,6 +153,16 @@ class Evidence:
         return False if fall < limit("loss.stuck") and steps >= limit("loss.steps") else None
 
     @property
+    def is_coming_down(self) -> bool:
+        """Whether the loss still falls towards that of a guess, from a wild start, and may go on to below it."""
+        window = self.losses[-int(limit("loss.steps")) :]
+        third = len(window) // 3
+        if not third or self.chance is None:
+            return False
+        before, now = (statistics.median(part) for part in (window[:third], window[-third:]))
+        return before - now > max(self.noise, limit("loss.stuck") * self.chance)
+
+    @property
     def learns_slowly(self) -> bool:
         """Whether less than half of the first loss has gone, if any."""
         return self.fall is not None and self.gone < limit("loss.slow")

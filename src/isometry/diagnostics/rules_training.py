@@ -111,7 +111,8 @@ def _wrong_head(profile: Profile) -> str:
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
-    if not evidence.is_tried or not evidence.profiles:
+    is_early = len(evidence.losses) < limit("loss.chance_steps")
+    if not evidence.is_tried or not evidence.profiles or (is_early and evidence.is_coming_down):
         return None  # a large first loss may fall at once
     first = evidence.profiles[0]
     loss, chance = first.loss, evidence.chance
@@ -296,15 +297,7 @@ def loss_at_chance(evidence: Evidence) -> Finding | None:
     if steps >= limit("loss.chance_long"):  # the best of so many is lower by chance
         best += limit("loss.noise") * evidence.noise / math.sqrt(5)  # each is the median of five losses
     is_guess = least <= recent <= limit("loss.chance_most") * chance and best >= least
-    if steps < limit("loss.chance_steps") or not is_guess or _still_falls(evidence, chance):
+    if steps < limit("loss.chance_steps") or not is_guess or evidence.is_coming_down:
         return None
     words = f"After {steps} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})
-
-
-def _still_falls(evidence: Evidence, chance: float) -> bool:
-    """Whether it is on its way down from a wild start, and may go on to where a guess does not come."""
-    window = evidence.losses[-int(limit("loss.chance_steps")) :]
-    third = len(window) // 3
-    before, now = statistics.median(window[:third]), statistics.median(window[-third:])
-    return before - now > max(evidence.noise, limit("loss.stuck") * chance)
