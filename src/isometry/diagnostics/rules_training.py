@@ -111,16 +111,16 @@ def _wrong_head(profile: Profile) -> str:
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
-    is_early = len(evidence.losses) < limit("loss.chance_steps")
-    if not evidence.is_tried or not evidence.profiles or (is_early and evidence.is_coming_down):
-        return None  # a large first loss may fall at once
+    if not evidence.is_tried or not evidence.profiles:
+        return None
+    may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # and soon to a guess's
     first = evidence.profiles[0]
-    loss, chance = first.loss, evidence.chance
-    if loss is not None and chance is not None and loss > limit("head.large_loss") * chance:
-        assert evidence.head is not None
-        size = evidence.head.activation_rms
+    loss, chance, head = first.loss, evidence.chance, evidence.head
+    is_wild = loss is not None and chance is not None and loss > limit("head.large_loss") * chance
+    if is_wild and head is not None and not may_fall:
+        size = head.activation_rms
         words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
-        return Finding("bad_init_scale", CRITICAL, words, (evidence.head.name,), {"loss": loss, "logits": size})
+        return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss or 0.0, "logits": size})
     fit = first.forward
     if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < limit("depth.forward_decades"):
         return None
