@@ -81,7 +81,7 @@ class TimeProfile:
     """How far back through time the gradient of one recurrent layer reaches.
 
     Or, of a network of sequences without one that is known as such, that of its first layer, z_t being its output for
-    position t: so of recurrences that somebody wrote himself.
+    position t: so of recurrences written by hand.
 
     Args:
         name: Of the layer; of several layers and directions, with `.l0`, `.l0_reverse` … behind.
