@@ -396,6 +396,12 @@ def test_one_output_without_gradients_is_wrong_only_as_long_as_the_loss_hardly_f
     assert found(rules.bad_output_head, run(single(0.9))) is None  # losses unknown
 
 
+def test_a_gradient_that_float16_has_lost_part_of_says_nothing_of_the_head() -> None:
+    for lost, fires in ((0.5 * limit("fp16.subnormal"), True), (limit("fp16.subnormal"), False)):
+        squashed = classifier(ratio=0.5 * limit("head.squashed"), subnormal=lost)
+        assert (found(rules.bad_output_head, run(squashed, flat(CHANCE))) is not None) == fires
+
+
 def test_heads_of_many_and_of_one_output_may_take_turns() -> None:
     """The layer next to the loss is another one in each pass of a net with several losses."""
     turns = [classifier(), single(0.0)] * 3
@@ -437,6 +443,13 @@ def test_a_wild_start_is_not_called_so_while_it_is_on_its_way_down() -> None:
     down = [CHANCE * max(1.0, 30 - 0.8 * step) for step in range(steps)]
     assert found(rules.bad_init_scale, run(classifier(loss=30 * CHANCE), down[: steps - EACH])) is None
     assert found(rules.bad_init_scale, run(classifier(loss=30 * CHANCE), down)) is not None
+
+
+def test_values_that_are_small_are_no_wild_start() -> None:
+    """Of maps that are 0 nearly everywhere any first loss is a multiple of what a guess has."""
+    maps = profile([*stack(), head(unit_sum=1.0)], loss=1.0, guess=0.01)
+    assert found(rules.bad_init_scale, run(maps, flat())) is None
+    assert Evidence(run(maps, flat())).chance == 0.01
 
 
 def test_wild_logits_that_fall_to_those_of_a_guess_have_learned_nothing() -> None:

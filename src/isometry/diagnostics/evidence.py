@@ -208,6 +208,11 @@ class Evidence:
         """The layer next to the loss, as it was at first."""
         return head_of(self.profiles[0]) if self.profiles else None
 
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the head's outputs go through a softmax."""
+        return self.head is not None and self.head.unit_sum is not None and self.head.unit_sum <= limit("head.softmax")
+
     @cached_property
     def chance(self) -> float | None:
         """The loss of a guess, in the size that losses have here; None where that is not known.
@@ -218,7 +223,7 @@ class Evidence:
         known = [profile.guess for profile in self.early_profiles if profile.guess]
         if known and len(known) == len(self.early_profiles):  # another loss may look like one of these by chance, once
             return statistics.median(known)
-        if self.head is None or self.head.unit_sum is None or self.head.unit_sum > limit("head.softmax"):
+        if self.head is None or not self.is_softmax:
             return None
         guess, first = math.log(num_outputs(self.head)), self.profiles[0].loss
         scale = head_gradient(self.head)

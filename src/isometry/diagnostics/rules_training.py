@@ -100,8 +100,8 @@ def _wrong_head(profile: Profile) -> str:
         return ""
     if head.activation is not None and classes > 2:
         return f"The {classes} outputs of {head.name} go through {head.activation} before the loss, which wants logits."
-    ratio = head_gradient(head)
-    if ratio < limit("head.squashed") and (head.unit_sum or 0.0) < limit("head.no_softmax"):
+    ratio, is_lost = head_gradient(head), (head.subnormal or 0.0) >= limit("fp16.subnormal")  # in rounding
+    if ratio < limit("head.squashed") and not is_lost and (head.unit_sum or 0.0) < limit("head.no_softmax"):
         return (
             f"The gradient at the outputs of {head.name} is {ratio:.2f} of what cross-entropy of {classes} logits has "
             "at this loss: a softmax or sigmoid stands between them and the loss."
@@ -117,9 +117,9 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
     is_wild = loss is not None and chance is not None and loss > limit("head.large_loss") * chance
-    if is_wild and head is not None and not may_fall:
+    if is_wild and head is not None and evidence.is_softmax and not may_fall:  # values may be as small as they like
         size = head.activation_rms
-        words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
+        words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: logits start at a size of {size:.3g}."
         return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss or 0.0, "logits": size})
     fit = first.forward
     if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < limit("depth.forward_decades"):
