@@ -7,26 +7,15 @@ from collections.abc import Callable
 from knobs import ACTIVATIONS, Settings
 from networks import Net, make_norm, start_cell
 from sequences_former import RECURRENT
+from sequences_held_out import MeanOfBoth
 from tasks import Task
 from torch import Tensor, nn
 
 
 # ------------------------------------------------------------------------------------------- recurrent
-class Pooled(nn.Module):
-    """A recurrent layer in each direction, the mean of its states over time."""
-
-    def __init__(self, s: Settings, features: int) -> None:
-        super().__init__()
-        self.cell = RECURRENT[s.cell](features, s.width, s.depth, batch_first=True, bidirectional=True)
-        self.norm, self.dropout = make_norm(s.norm, 2 * s.width), nn.Dropout(s.dropout)
-        start_cell(self.cell, s)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.norm(self.cell(x)[0].mean(dim=1)))
-
-
 def pooled_both_ways(s: Settings, task: Task) -> Net:
-    return Net(Pooled(s, task.inputs.shape[2]), nn.Linear(2 * s.width, task.outputs), s)
+    """Both authors held this one out."""
+    return Net(MeanOfBoth(s, task.inputs.shape[2]), nn.Linear(2 * s.width, task.outputs), s)
 
 
 class Stacked(nn.Module):

@@ -91,7 +91,7 @@ def table(length: int) -> Task:
     value = torch.sin(2 * a) + b * c + 0.5 * d**2 + 0.7 * e + 0.1 * torch.randn(len(a), generator=rng)
     scales = torch.tensor([12.0, 25_000.0, 1.5, 900.0, 0.02, 40.0, 3.0, 150.0])
     shifts = torch.tensor([45.0, 60_000.0, 5.0, 2_000.0, 0.05, 100.0, 10.0, 700.0])
-    return Task("values", columns, _standardised(value)[:, None], 1, raw=shifts + scales * columns)
+    return Task("values", columns, standardised(value)[:, None], 1, raw=shifts + scales * columns)
 
 
 def recall(length: int) -> Task:
@@ -214,5 +214,6 @@ def _rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(1000 + seed)
 
 
-def _standardised(values: Tensor) -> Tensor:
+def standardised(values: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1."""
     return (values - values.mean()) / values.std()

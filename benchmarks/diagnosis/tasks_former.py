@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tasks
 import torch
 import torch.nn.functional as F
-from tasks import TEST, TRAIN, Task
+from tasks import TEST, TRAIN, Task, standardised
 from torch import Tensor
 
 ROWS = TRAIN + TEST
@@ -34,7 +34,7 @@ def digits_and_slant(length: int) -> Task:
     """Which digit, and how far it leans."""
     task = tasks.flat_digits(length)
     assert task.raw is not None
-    leans = _standardised(slant(task.raw.view(-1, 28, 28)))
+    leans = standardised(slant(task.raw.view(-1, 28, 28)))
     return Task("both", task.inputs, torch.stack([task.targets.float(), leans], dim=1), 11, raw=task.raw)
 
 
@@ -139,7 +139,7 @@ def surface(length: int) -> Task:
     places = 2 * torch.rand(ROWS, 2, generator=_rng(7)) - 1
     x, y = places.unbind(1)
     height = torch.sin(3 * x + 1) * torch.cos(4 * y) + 0.5 * torch.sin(5 * x * y) + 0.5 * x
-    return Task("values", 1.7 * places, _standardised(height)[:, None], 1, raw=20_000 + 5_000 * places)
+    return Task("values", 1.7 * places, standardised(height)[:, None], 1, raw=20_000 + 5_000 * places)
 
 
 def regimes(length: int) -> Task:
@@ -149,7 +149,7 @@ def regimes(length: int) -> Task:
     which = 2 * (columns[:, 0] > 0).long() + (columns[:, 1] > 0).long()
     value = (columns * rules[which]).sum(dim=1) + 0.1 * torch.randn(ROWS, generator=rng)
     sizes = 10.0 ** torch.arange(-2, 3).repeat(2)
-    return Task("values", columns, _standardised(value)[:, None], 1, raw=sizes * (columns + 3))
+    return Task("values", columns, standardised(value)[:, None], 1, raw=sizes * (columns + 3))
 
 
 FORMER: dict[str, Callable[[int], Task]] = {
@@ -162,7 +162,3 @@ FORMER: dict[str, Callable[[int], Task]] = {
 
 def _rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(2000 + seed)
-
-
-def _standardised(values: Tensor) -> Tensor:
-    return (values - values.mean()) / values.std()

@@ -13,8 +13,7 @@ from collections.abc import Callable
 import tasks
 import torch
 import torch.nn.functional as F
-from tasks import TEST, TRAIN, Task
-from torch import Tensor
+from tasks import TEST, TRAIN, Task, standardised
 
 ROWS = TRAIN + TEST
 UNASKED = -100  # as torch's cross-entropy has it
@@ -64,7 +63,7 @@ def products(length: int) -> Task:
     a, b, c, d, e, f = columns[:, :6].unbind(1)
     value = a * b + 0.7 * c * d + 0.5 * a * e * f + 0.6 * f + 0.1 * torch.randn(ROWS, generator=rng)
     sizes = torch.tensor([3.0, 400.0, 0.1, 50.0, 8_000.0, 0.5, 20.0, 1.0])
-    return Task("values", columns, _standardised(value)[:, None], 1, raw=sizes * (columns + 4))
+    return Task("values", columns, standardised(value)[:, None], 1, raw=sizes * (columns + 4))
 
 
 def ratings(length: int) -> Task:
@@ -75,7 +74,7 @@ def ratings(length: int) -> Task:
     kindness, fame = torch.randn(40, generator=rng), torch.randn(30, generator=rng)
     value = (taste[reader] * manner[book]).sum(dim=1) + 0.7 * kindness[reader] + 0.7 * fame[book]
     noisy = value + 0.2 * torch.randn(ROWS, generator=rng)
-    return Task("values", torch.stack([reader, book], dim=1), _standardised(noisy)[:, None], 1)
+    return Task("values", torch.stack([reader, book], dim=1), standardised(noisy)[:, None], 1)
 
 
 def visits(length: int) -> Task:
@@ -197,7 +196,3 @@ HELD_OUT: dict[str, Callable[[int], Task]] = {
 
 def _rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(3000 + seed)
-
-
-def _standardised(values: Tensor) -> Tensor:
-    return (values - values.mean()) / values.std()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import knobs
 import losses_former
 import modules
 import networks_former
@@ -12,48 +11,13 @@ import pytest
 import sequences_former
 import tasks_former
 import torch
-from cases_former import FORMER
 from knobs import Settings
 from tasks import TRAIN, Task
 from torch import Tensor
-
-NETWORKS = networks_former.FORMER | sequences_former.FORMER
-KINDS = sorted(kind for kind, (network, _) in modules.KINDS.items() if network in NETWORKS)
-
-
-# -------------------------------------------------------------------------------------------- the table
-def test_each_fault_changes_a_word_and_has_a_name() -> None:
-    for case in FORMER:
-        assert bool(case.fault) == bool(case.rules)
-        assert not set(case.fault) & set(case.words)
-
-
-def test_cures_are_told_in_known_words() -> None:
-    for case in FORMER:
-        for words in case.cures.values():
-            knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
+from untrained import made
 
 
 # --------------------------------------------------------------------------------------------- networks
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_training_step_reaches_every_weight(kind: str) -> None:
-    module, batches, _ = modules.make(kind, ["batch=8"], 1)
-    loss = module.training_step(next(iter(batches)), 0)
-    loss.backward()
-    assert math.isfinite(loss.item())
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_who_has_not_learnt_scores_badly(kind: str) -> None:
-    module, _, _ = modules.make(kind, [], 1)
-    assert 0.6 < module.eval().score()["score"] <= 1.0
-
-
-def made(kind: str, *words: str) -> torch.nn.Module:
-    return modules.make(kind, words, 1)[0].network.eval()
-
-
 def test_waves_do_not_look_ahead() -> None:
     network, signal = made("gated_waves"), torch.randn(2, 1, 20)
     changed = signal.clone()

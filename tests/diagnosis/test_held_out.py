@@ -4,73 +4,19 @@ from __future__ import annotations
 
 import math
 
-import knobs
 import losses_held_out
-import modules
 import networks_held_out
 import pytest
 import sequences_held_out
 import tasks_held_out
 import torch
-from cases import CASES
-from cases_held_out import HELD_OUT
 from knobs import Settings
 from tasks import TRAIN, Task
 from torch import Tensor
-
-NETWORKS = networks_held_out.HELD_OUT | sequences_held_out.HELD_OUT
-KINDS = sorted(kind for kind, (network, _) in modules.KINDS.items() if network in NETWORKS)
-
-
-# -------------------------------------------------------------------------------------------- the table
-def test_it_is_a_part_of_its_own() -> None:
-    assert {case.part for case in HELD_OUT} == {"held-out"}
-    assert {case.architecture for case in HELD_OUT} == set(KINDS)
-    assert not set(KINDS) & {case.architecture for case in CASES if case.part != "held-out"}
-    assert len({case.name for case in CASES}) == len(CASES)
-
-
-def test_faults_are_called_as_in_the_other_part() -> None:
-    known = {rule for case in CASES if case.part == "training" for rule in case.rules}
-    assert {rule for case in HELD_OUT for rule in case.rules} <= known
-
-
-def test_each_fault_changes_a_word_and_has_a_name() -> None:
-    for case in HELD_OUT:
-        assert bool(case.fault) == bool(case.rules)
-        assert not set(case.fault) & set(case.words)
-        healthy, broken = (
-            knobs.read(words, modules.KINDS[case.kind][1]) for words in (case.words, [*case.words, *case.fault])
-        )
-        assert bool(case.fault) == (healthy != broken)
-
-
-def test_cures_are_told_in_known_words() -> None:
-    for case in HELD_OUT:
-        for words in case.cures.values():
-            knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
+from untrained import made
 
 
 # --------------------------------------------------------------------------------------------- networks
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_training_step_reaches_every_weight(kind: str) -> None:
-    module, batches, _ = modules.make(kind, ["batch=8"], 1)
-    loss = module.training_step(next(iter(batches)), 0)
-    loss.backward()
-    assert math.isfinite(loss.item())
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_who_has_not_learnt_scores_badly(kind: str) -> None:
-    module, _, _ = modules.make(kind, [], 1)
-    assert 0.6 < module.eval().score()["score"] <= 1.0
-
-
-def made(kind: str, *words: str) -> torch.nn.Module:
-    return modules.make(kind, words, 1)[0].network.eval()
-
-
 def test_a_flow_can_be_turned_and_tells_its_volume() -> None:
     layer, point = networks_held_out.Coupling(1, Settings(width=8)), torch.randn(1, 2)
     new, volume = layer(point)

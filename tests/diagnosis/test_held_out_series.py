@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import knobs
 import modules
 import pytest
-import series_held_out
 import series_tasks_held_out
 import torch
-from cases_former import FORMER
-from cases_held_out_series import HELD_OUT_SERIES
-from cases_training import TRAINING
-
-KINDS = sorted(kind for kind, (network, _) in modules.KINDS.items() if network in series_held_out.HELD_OUT)
-
-
-# -------------------------------------------------------------------------------------------- the table
-def test_no_architecture_is_shared_with_the_other_parts() -> None:
-    assert {case.architecture for case in HELD_OUT_SERIES} == set(KINDS)
-    assert not {case.architecture for case in (*TRAINING, *FORMER)} & set(KINDS)
-    assert {case.part for case in HELD_OUT_SERIES} == {"held-out"}
-    names = [case.name for case in (*TRAINING, *FORMER, *HELD_OUT_SERIES)]
-    assert len(set(names)) == len(names)
-
-
-def test_faults_are_called_as_in_the_other_parts() -> None:
-    known = {rule for case in (*TRAINING, *FORMER) for rule in case.rules}
-    assert {rule for case in HELD_OUT_SERIES for rule in case.rules} <= known
-
-
-def test_each_fault_changes_a_word_and_has_a_name() -> None:
-    for case in HELD_OUT_SERIES:
-        assert bool(case.fault) == bool(case.rules)
-        assert not set(case.fault) & set(case.words)
-        defaults = modules.KINDS[case.kind][1]
-        healthy, broken = (knobs.read(words, defaults) for words in (case.words, [*case.words, *case.fault]))
-        assert bool(case.fault) == (healthy != broken)
-
-
-def test_cures_are_told_in_known_words() -> None:
-    for case in HELD_OUT_SERIES:
-        assert bool(case.cures) == bool(case.fault)
-        for words in case.cures.values():
-            knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
+from untrained import made
 
 
 # --------------------------------------------------------------------------------------------- networks
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_training_step_reaches_every_weight(kind: str) -> None:
-    module, batches, _ = modules.make(kind, ["batch=8"], 1)
-    loss = module.training_step(next(iter(batches)), 0)
-    loss.backward()
-    assert math.isfinite(loss.item())
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_who_has_not_learnt_scores_badly(kind: str) -> None:
-    module, _, _ = modules.make(kind, [], 1)
-    assert 0.6 < module.eval().score()["score"] <= 1.0
-
-
-def made(kind: str, *words: str) -> torch.nn.Module:
-    return modules.make(kind, words, 1)[0].network.eval()
-
-
 def test_causal_features_do_not_look_ahead() -> None:
     features, signal = made("causal_classes").trunk[0], torch.randn(2, 1, 48)
     changed = signal.clone()

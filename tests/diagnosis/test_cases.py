@@ -1,0 +1,72 @@
+"""The suite's table as a whole, and one step of each kind of module that was ever held out."""
+
+from __future__ import annotations
+
+import math
+
+import knobs
+import modules
+import networks_former
+import networks_held_out
+import pytest
+import sequences_former
+import sequences_held_out
+import series_held_out
+from cases import CASES
+
+HELD_OUT = [case for case in CASES if case.part == "held-out"]
+NETWORKS = (
+    networks_former.FORMER
+    | sequences_former.FORMER
+    | networks_held_out.HELD_OUT
+    | sequences_held_out.HELD_OUT
+    | series_held_out.HELD_OUT
+)
+KINDS = sorted(kind for kind, (network, _) in modules.KINDS.items() if network in NETWORKS)
+
+
+def test_no_name_stands_twice() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_the_held_out_part_shares_no_architecture_with_the_other() -> None:
+    new = networks_held_out.HELD_OUT | sequences_held_out.HELD_OUT | series_held_out.HELD_OUT
+    assert {case.architecture for case in HELD_OUT} == set(new)
+    assert not set(new) & {case.architecture for case in CASES if case.part != "held-out"}
+
+
+def test_its_faults_are_called_as_in_the_other() -> None:
+    known = {rule for case in CASES if case.part == "training" for rule in case.rules}
+    assert {rule for case in HELD_OUT for rule in case.rules} <= known
+
+
+def test_each_fault_changes_a_word_and_has_a_name() -> None:
+    for case in CASES:
+        assert bool(case.fault) == bool(case.rules)
+        assert not set(case.fault) & set(case.words)
+        if case.kind != "project":
+            words = (case.words, [*case.words, *case.fault])
+            healthy, broken = (knobs.read(each, modules.KINDS[case.kind][1]) for each in words)
+            assert bool(case.fault) == (healthy != broken)
+
+
+def test_cures_are_told_in_known_words() -> None:
+    for case in CASES:
+        assert bool(case.cures) == bool(case.fault and case.kind != "project")
+        for words in case.cures.values():
+            knobs.read([*case.words, *case.fault, *words], modules.KINDS[case.kind][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_step_reaches_every_weight(kind: str) -> None:
+    module, batches, _ = modules.make(kind, ["batch=8"], 1)
+    loss = module.training_step(next(iter(batches)), 0)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_has_not_learnt_scores_badly(kind: str) -> None:
+    module, _, _ = modules.make(kind, [], 1)
+    assert 0.6 < module.eval().score()["score"] <= 1.0
