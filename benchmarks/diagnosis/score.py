@@ -64,7 +64,7 @@ def heading(part: str, traces: Sequence[Trace], earlier: Sequence[Mapping[str, A
     cases, broken = len({trace.case.name for trace in traces}), sum(trace.is_broken for trace in traces)
     text = f"{part}: {cases} cases, {broken} broken and {len(traces) - broken} healthy trainings"
     if any(line["digest"] != digest() for line in earlier):
-        text += f"; reused: {len(earlier)} earlier scorings, of other thresholds, too"
+        text += f"; reused: {len(earlier)} earlier scorings, of other thresholds or rules, too"
     return f"{text}. Shares with 95 % intervals over cases."
 
 

@@ -113,7 +113,7 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
     if not evidence.is_tried or not evidence.profiles:
         return None
-    may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # and soon to a guess's
+    may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # at once
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
     is_wild = loss is not None and chance is not None and loss > limit("head.large_loss") * chance
