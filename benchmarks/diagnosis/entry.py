@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import knobs
-from modules import KINDS
+from kind import start
+from knobs import Settings
+from modules import KINDS, settings
 
 
 @dataclass(frozen=True)
 class Case:
     """Args:
     name: Of the case and of its folder.
-    part: "training" or "held-out".
     architecture: What the parts are split by.
     kind: "project" (words of the project's command line) or one of `modules.KINDS` (words of `knobs.Settings`).
     words: Of the healthy training.
@@ -21,10 +21,10 @@ class Case:
     rules: Acceptable names of what is wrong, the primary one first.
     cures: Remedy action to the words that carry it out on this module; for a project's case the rules know the words.
     note: One line.
+    part: "training" or "held-out", as the table says.
     """
 
     name: str
-    part: str
     architecture: str
     kind: str
     words: tuple[str, ...]
@@ -32,18 +32,19 @@ class Case:
     rules: tuple[str, ...] = ()
     cures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
+    part: str = "training"
 
 
-def project(part: str, name: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
+def project(name: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
     architecture = words.split()[0].removeprefix("model=")
     told = tuple(words.split()), tuple(fault.split()), tuple(rules.split())
-    return Case(name, part, architecture, "project", *told, note=note)
+    return Case(name, architecture, "project", *told, note=note)
 
 
-def plain(part: str, name: str, kind: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
+def plain(name: str, kind: str, words: str, fault: str = "", rules: str = "", note: str = "") -> Case:
     healthy, broken = words.split(), fault.split()
     remedies = cures(kind, healthy, broken) if broken else {}
-    return Case(name, part, kind, kind, tuple(healthy), tuple(broken), tuple(rules.split()), remedies, note)
+    return Case(name, kind, kind, tuple(healthy), tuple(broken), tuple(rules.split()), remedies, note)
 
 
 # What a user of any of the plain modules can do when told to: also where it is no cure.
@@ -61,78 +62,27 @@ _ANY = {
     "stable_ops": "eps=0.001",
     "scale_inputs": "raw=false input_scale=1 input_shift=0",
 }
-_RECURRENT = {
-    "init": "init=orthogonal recurrent_gain=1",
-    "forget_bias": "forget_bias=4",
-}
-_OF_KIND = {
-    "recurrent": _RECURRENT | {"cell": "cell=lstm"},
-    "cell_loop": _RECURRENT | {"cell": "cell=gru"},
-    "transformer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
-    "tagger": _RECURRENT | {"cell": "cell=lstm", "forget_bias": "forget_bias=2"},  # marks are some eight steps apart
-    "translator": _RECURRENT | {"cell": "cell=gru"},
-    "linear_recurrence": {"init": "init=lecun init_gain=1 recurrent_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
-                          "forget_bias": "forget_bias=4"},
-    "gated_waves": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
-    "highway": {"init": "init=lecun init_gain=1 bias=0 head_gain=1 forget_bias=2", "norm": "norm=layer",
-                "activation": "activation=leaky_relu", "skip": "forget_bias=2"},
-    "maxout": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
-    "mixer": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
-              "activation": "activation=leaky_relu"},
-    "graph": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true",
-              "activation": "activation=leaky_relu"},  # two layers are added: half of He's variance each
-    "sine_net": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
-    "squeeze": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=group", "skip": "skip=true",
-                "activation": "activation=leaky_relu"},
-    "convnext": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
-                 "skip": "skip=true branch_gain=0.5", "activation": "activation=gelu"},
-    "crosses": {"init": "init=lecun init_gain=0.5 bias=0 head_gain=1", "norm": "norm=layer",
-                "activation": "activation=leaky_relu"},
-    "gated_units": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=layer", "skip": "skip=true"},
-    "actor": {"init": "init=orthogonal init_gain=1 bias=0 head_gain=0.3", "activation": "activation=relu",
-              "norm": "norm=layer", "skip": "skip=true"},
-    "flow": {"init": "init=default", "norm": "norm=layer", "activation": "activation=leaky_relu"},
-    "denoiser": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
-                 "skip": "skip=true branch_gain=0.5", "activation": "activation=silu"},
-    "euler": {"init": "init=lecun init_gain=1 bias=0 head_gain=1", "norm": "norm=layer",
-              "skip": "skip=true branch_gain=0.1", "activation": "activation=leaky_relu"},
-    "mean_of_both": _RECURRENT | {"cell": "cell=gru", "norm": "norm=layer"},
-    "stacked": _RECURRENT | {"cell": "cell=lstm"},
-    "sketcher": _RECURRENT | {"cell": "cell=gru"},
-    "gaps": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=layer"},
-    "pooled_both_ways": _RECURRENT | {"cell": "cell=lstm", "norm": "norm=layer"},
-    "stacked_levels": _RECURRENT | {"cell": "cell=lstm", "norm": "norm=layer"},
-    "sequence_code": _RECURRENT | {"cell": "cell=lstm"},
-    "causal_classes": {"init": "init=he init_gain=1 bias=0 head_gain=1", "norm": "norm=group", "skip": "skip=true",
-                       "activation": "activation=leaky_relu"},
-    "gap_filler": {"init": "init=xavier init_gain=1 bias=0 head_gain=1", "norm": "norm=pre"},
-}  # fmt: skip
-# For which one takes GroupNorm.
-_CHANNELS = (
-    "signal_net", "unet", "fine_tuned", "separable", "densenet", "point_set", "inception", "triplets", "enlarger",
-    "heat_maps", "tones",
-)  # fmt: skip
 
 
 def cures(kind: str, words: Sequence[str], fault: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Action to words: those of all plain modules, of this kind, and the rates."""
-    healthy, broken = (knobs.read(all_words, KINDS[kind][1]) for all_words in (words, [*words, *fault]))
-    of_kind = _OF_KIND[kind] if kind in _OF_KIND else _feedforward(kind, broken)
-    told = _ANY | of_kind | _rates(healthy, broken)
+    healthy, broken = settings(kind, words), settings(kind, [*words, *fault])
+    own = KINDS[kind].cures
+    told = _ANY | (_of_layers(broken, KINDS[kind].norm) if own is None else own) | _rates(healthy, broken)
     return {action: tuple(text.split()) for action, text in told.items()}
 
 
-def _feedforward(kind: str, broken: knobs.Settings) -> dict[str, str]:
+def _of_layers(broken: Settings, norm: str) -> dict[str, str]:
     saturates = broken.activation in ("tanh", "sigmoid")
     return {
-        "init": f"init={'orthogonal' if saturates else 'he'} init_gain=1 bias=0 head_gain=1",
+        "init": start("orthogonal" if saturates else "he"),
         "activation": f"activation={'relu' if saturates else 'leaky_relu'}",
-        "norm": "norm=group" if kind in _CHANNELS else "norm=layer",
+        "norm": f"norm={norm}",
         "skip": "skip=true",
     }
 
 
-def _rates(healthy: knobs.Settings, broken: knobs.Settings) -> dict[str, str]:
+def _rates(healthy: Settings, broken: Settings) -> dict[str, str]:
     """Told which way to go, a user goes on until it works; told the wrong way, one step of ten."""
     is_higher = broken.lr > healthy.lr or broken.schedule == "spike"
     is_lower = broken.lr < healthy.lr

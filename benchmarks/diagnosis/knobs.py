@@ -7,7 +7,7 @@ alone what it has no use for.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,9 +81,9 @@ class Settings:
     every: int = 20  # one batch in so many
 
 
-def read(words: Iterable[str], defaults: Sequence[str] = ()) -> Settings:
+def read(words: Iterable[str]) -> Settings:
     """The settings that `key=value` words stand for, the last one of a key counts."""
-    given = dict(word.split("=", 1) for word in (*defaults, *words))
+    given = dict(word.split("=", 1) for word in words)
     types = {each.name: type(each.default) for each in fields(Settings)}
     unknown = sorted(set(given) - set(types))
     if unknown:

@@ -15,111 +15,28 @@ from functools import lru_cache
 from typing import Any
 
 import knobs
-import losses_former
-import losses_held_out
 import networks
-import networks_former
-import networks_held_out
-import sequences_former
-import sequences_held_out
-import series_held_out
-import series_tasks_held_out
+import round_1.kinds
+import round_2.kinds
+import round_2.losses
+import round_2.tasks
+import round_3.kinds
+import round_3.losses
+import round_3.tasks
+import round_3.tasks_of_series
 import tasks
-import tasks_former
-import tasks_held_out
 import torch
 import torch.nn.functional as F
+from kind import Kind
 from knobs import Settings
 from pytorch_lightning import LightningModule
 from tasks import TEST, Batches, Task
 from torch import Tensor, nn
 
-# For each kind: its network, and the defaults that make a sensible training of it.
-KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "dense": ("dense", ("task=flat_digits",)),
-    "regression": ("dense", ("task=table", "depth=4", "lr=0.003")),
-    "recurrent": ("recurrent", ("task=recall", "depth=1", "width=32", "lr=0.003", "init=default")),
-    "bag": ("bag", ("task=texts", "depth=2", "lr=0.003")),
-    "cell_loop": ("cell_loop", ("task=recall", "width=32", "lr=0.003", "init=orthogonal", "cell=gru")),
-    "transformer": ("transformer", ("task=majority", "width=32", "depth=4", "norm=pre", "activation=gelu",
-                                    "init=xavier", "length=16", "batch=32", "lr=0.002")),
-    "autoencoder": ("autoencoder", ("task=pictures", "depth=4", "lr=0.003")),
-    "signal_net": ("signal_net", ("task=waves", "length=64", "width=16", "depth=6", "lr=0.003")),
-    "gan": ("generator", ("task=ring", "depth=3", "width=32", "lr=0.002", "head=logits", "activation=leaky_relu")),
-    "pyramid": ("pyramid", ("task=flat_digits", "width=96", "depth=12")),
-    "unet": ("unet", ("task=noisy_pictures", "width=8", "depth=6", "lr=0.003")),
-    "two_towers": ("two_towers", ("task=digit_pairs", "depth=3")),
-    "fine_tuned": ("image_net", ("task=digits", "depth=4", "width=8", "lr=0.003", "freeze=true")),
-    "highway": ("highway", ("task=flat_digits", "depth=12", "width=48", "forget_bias=2", "init=lecun")),
-    "maxout": ("maxout", ("task=flat_digits", "width=48", "init=lecun")),
-    "experts": ("experts", ("task=regimes", "depth=2", "width=32", "lr=0.003")),
-    "sine_net": ("sine_net", ("task=surface", "depth=5", "width=48", "lr=0.002")),
-    "siamese": ("siamese", ("task=like_pairs", "depth=3")),
-    "multi_task": ("shared_trunk", ("task=digits_and_slant", "depth=4")),
-    "variational": ("variational", ("task=drawn_pictures", "depth=2", "width=128", "lr=0.005", "steps=300")),
-    "mixer": ("mixer", ("task=digits", "depth=4", "width=32", "lr=0.002", "norm=layer", "skip=true",
-                        "activation=gelu", "init=xavier")),
-    "separable": ("separable", ("task=digits", "depth=6", "width=24", "lr=0.003")),
-    "densenet": ("densenet", ("task=digits", "depth=6", "width=8", "lr=0.003", "batch=32")),
-    "point_set": ("point_set", ("task=clouds", "depth=4", "width=32", "lr=0.003")),
-    "graph": ("graph", ("task=communities", "length=16", "depth=4", "width=32", "lr=0.003", "eps=0.001",
-                        "init=lecun")),
-    "tagger": ("tagger", ("task=tags", "length=30", "depth=1", "width=32", "lr=0.01", "init=default")),
-    "translator": ("translator", ("task=reversals", "length=6", "width=48", "lr=0.005", "init=default", "cell=gru",
-                                  "steps=200")),
-    "linear_recurrence": ("linear_recurrence", ("task=recall", "depth=2", "width=32", "lr=0.003", "forget_bias=4",
-                                                "norm=layer", "activation=gelu", "init=lecun")),
-    "gated_waves": ("gated_waves", ("task=tides", "length=48", "depth=6", "width=16", "lr=0.003", "skip=true",
-                                    "init=lecun")),
-    "inception": ("inception", ("task=digits", "depth=3", "width=8", "lr=0.002", "batch=32")),
-    "squeeze": ("squeeze", ("task=digits", "depth=4", "width=16", "lr=0.003", "norm=batch", "skip=true")),
-    "convnext": ("convnext", ("task=digits", "depth=3", "width=16", "lr=0.003", "norm=layer", "skip=true",
-                              "activation=gelu", "init=lecun", "branch_gain=0.5", "batch=32")),
-    "triplets": ("triplets", ("task=digit_triplets", "depth=2", "width=8", "lr=0.001", "init=he")),
-    "enlarger": ("enlarger", ("task=small_and_large", "depth=4", "width=24", "lr=0.003", "steps=200")),
-    "heat_maps": ("heat_maps", ("task=places", "depth=2", "width=8", "lr=0.003", "batch=32", "steps=200")),
-    "crosses": ("crosses", ("task=products", "depth=2", "width=32", "lr=0.005", "init=lecun", "init_gain=0.5",
-                            "steps=200")),
-    "recommender": ("recommender", ("task=ratings", "depth=2", "width=32", "lr=0.005", "steps=250")),
-    "gated_units": ("gated_units", ("task=visits", "depth=3", "width=48", "lr=0.003", "init=he", "steps=150")),
-    "actor": ("actor", ("task=arms", "depth=2", "width=32", "lr=0.003", "activation=tanh", "init=lecun",
-                        "head_gain=0.3", "steps=250")),
-    "flow": ("flow", ("task=petals", "depth=8", "width=32", "lr=0.003", "init=default", "steps=250")),
-    "denoiser": ("denoiser", ("task=swirl", "depth=4", "width=48", "lr=0.003", "skip=true", "init=lecun",
-                              "branch_gain=0.5", "activation=silu", "steps=150")),
-    "euler": ("euler", ("task=spirals", "depth=10", "width=32", "lr=0.003", "skip=true", "branch_gain=0.1",
-                        "init=lecun", "activation=tanh", "steps=200")),
-    "mean_of_both": ("mean_of_both", ("task=first_of_two", "length=24", "depth=1", "width=24", "lr=0.01",
-                                      "init=default", "cell=gru", "steps=150")),
-    "stacked": ("stacked", ("task=marked", "length=24", "depth=2", "width=24", "lr=0.01", "init=default",
-                            "forget_bias=3", "activation=tanh", "steps=200")),
-    "sketcher": ("sketcher", ("task=curves", "length=16", "width=40", "lr=0.005", "init=default", "cell=gru",
-                              "steps=200")),
-    "gaps": ("gaps", ("task=dialects", "length=16", "depth=3", "width=32", "lr=0.002", "norm=layer",
-                      "activation=gelu", "init=xavier", "batch=32", "steps=150")),
-    "tones": ("tones", ("task=chords", "length=64", "depth=5", "width=16", "lr=0.003")),
-    "pooled_both_ways": ("pooled_both_ways", ("task=gestures", "length=30", "depth=1", "width=32", "lr=0.005",
-                                              "init=default", "cell=gru")),
-    "stacked_levels": ("stacked_levels", ("task=tank", "length=40", "width=32", "lr=0.01", "init=default",
-                                          "forget_bias=2", "steps=150")),
-    "sequence_code": ("sequence_code", ("task=contours", "length=20", "width=48", "lr=0.01", "init=default",
-                                        "forget_bias=2", "steps=200")),
-    "causal_classes": ("causal_classes", ("task=beats", "length=48", "depth=8", "width=24", "lr=0.003", "skip=true",
-                                          "branch_gain=0.5")),
-    "gap_filler": ("gap_filler", ("task=forms", "length=16", "depth=2", "width=32", "lr=0.005", "norm=pre",
-                                  "activation=gelu", "init=xavier")),
-}  # fmt: skip
-NETWORKS = (
-    networks.NETWORKS
-    | networks_former.FORMER
-    | sequences_former.FORMER
-    | networks_held_out.HELD_OUT
-    | sequences_held_out.HELD_OUT
-    | series_held_out.HELD_OUT
-)
-TASKS = tasks.TASKS | tasks_former.FORMER | tasks_held_out.HELD_OUT | series_tasks_held_out.HELD_OUT
-LOSSES = losses_former.LOSSES | losses_held_out.LOSSES
-SCORES = losses_former.SCORES | losses_held_out.SCORES
+KINDS = round_1.kinds.KINDS | round_2.kinds.KINDS | round_3.kinds.KINDS
+TASKS = tasks.TASKS | round_2.tasks.TASKS | round_3.tasks.TASKS | round_3.tasks_of_series.TASKS
+LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES
+SCORES = round_2.losses.SCORES | round_3.losses.SCORES
 
 
 class Plain(LightningModule):
@@ -260,20 +177,24 @@ def task_of(name: str, length: int) -> Task:
     return TASKS[name](length)
 
 
-def build(kind: str, s: Settings, task: Task) -> networks.Net:
-    network = NETWORKS[kind](s, task)
+def build(kind: Kind, s: Settings, task: Task) -> networks.Net:
+    network = kind.network(s, task)
     knobs.initialize(network, s)
     return network
 
 
+def settings(kind: str, words: Sequence[str]) -> Settings:
+    """What words stand for, beside the kind's own defaults."""
+    return knobs.read([*KINDS[kind].defaults.split(), *words])
+
+
 def make(kind: str, words: Sequence[str], seed: int) -> tuple[LightningModule, Batches, Settings]:
-    network_kind, defaults = KINDS[kind]
-    s = knobs.read(words, defaults)
+    s = settings(kind, words)
     task = tasks.prepare(task_of(s.task, s.length), s)
     torch.manual_seed(seed)
-    network = build(network_kind, s, task)
+    network = build(KINDS[kind], s, task)
     if kind == "gan":
-        critic = build("dense", knobs.read([], ["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
+        critic = build(KINDS["dense"], knobs.read(["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
         return Adversarial(network, critic, task, s), Batches(task, s, seed), s
     if kind == "fine_tuned":
         _pretrain(network, task, seed)

@@ -5,7 +5,6 @@ They are written as anybody writes them, from torch's own layers; `modules.build
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -291,12 +290,3 @@ class UNet(nn.Module):
 
 def unet(s: Settings, task: Task) -> Net:
     return Net(UNet(s), nn.Conv2d(s.width, 1, 1), s)
-
-
-NETWORKS: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each
-    for each in (
-        dense, pyramid, autoencoder, two_towers, generator, recurrent, cell_loop, bag, transformer, signal_net,
-        image_net, unet,
-    )
-}  # fmt: skip

@@ -28,10 +28,10 @@ from isometry.diagnostics.findings import CRITICAL, WARNING, Diagnosis, Finding,
 from isometry.jsonl import to_line
 
 BROKEN = Case(
-    "broken", "training", "dense", "dense", ("lr=0.1",), ("init=zeros",), ("symmetric_init", "bad_init_scale"),
+    "broken", "dense", "dense", ("lr=0.1",), ("init=zeros",), ("symmetric_init", "bad_init_scale"),
     cures={"init": ("init=he",), "norm": ("norm=layer",)},
 )  # fmt: skip
-HEALTHY = Case("healthy", "training", "dense", "dense", ("lr=0.1",))
+HEALTHY = Case("healthy", "dense", "dense", ("lr=0.1",))
 
 
 def alarm(rule: str = "symmetric_init", *others: str, step: int = 4) -> Verdict:
@@ -42,7 +42,7 @@ def judged(**counts: int) -> list[Judged]:
     """So many broken runs with (tp) and without (fn) alarm, healthy ones with (fp) and without (tn); a case each."""
     cases = {"tp": (True, alarm()), "fn": (True, Verdict()), "fp": (False, alarm()), "tn": (False, Verdict())}
     return [
-        Judged(Case(f"{kind}{n}", "training", "a", "dense", (), rules=("symmetric_init",)), *cases[kind])
+        Judged(Case(f"{kind}{n}", "a", "dense", (), rules=("symmetric_init",)), *cases[kind])
         for kind, count in counts.items()
         for n in range(count)
     ]
@@ -199,7 +199,7 @@ def test_an_action_that_the_case_does_not_know_cures_nothing(monkeypatch: pytest
 
 
 def test_a_projects_case_takes_the_words_of_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    project = Case("p", "training", "mlp", "project", ("model=mlp",), ("init=zeros",), ("symmetric_init",))
+    project = Case("p", "mlp", "project", ("model=mlp",), ("init=zeros",), ("symmetric_init",))
     with_words, without = Remedy("init", "", ("init=he_normal",)), Remedy("labels", "")
     assert curing.cure_words(project, with_words) == ("model=mlp", "init=zeros", "init=he_normal")
     assert curing.cure_words(project, without) is None
@@ -246,7 +246,9 @@ def write_suite(folder: Path, cases: list[Case]) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    held_out = Case("other", "held-out", "pyramid", "pyramid", ("lr=0.1",), ("init=zeros",), ("vanishing_gradients",))
+    held_out = Case(
+        "other", "pyramid", "pyramid", ("lr=0.1",), ("init=zeros",), ("vanishing_gradients",), part="held-out"
+    )
     monkeypatch.setattr(score, "CASES", (BROKEN, HEALTHY, held_out))
     monkeypatch.setattr(score, "SEEDS", (1, 2))
     monkeypatch.setattr(score, "HELD_OUT", tmp_path / "held_out.jsonl")
@@ -310,7 +312,7 @@ def test_scorings_of_the_held_out_part_are_entered(
 
 
 def test_another_word_makes_another_part() -> None:
-    case = Case("a", "held-out", "dense", "dense", ("depth=3",), ("lr=3",), ("update_too_large",))
+    case = Case("a", "dense", "dense", ("depth=3",), ("lr=3",), ("update_too_large",))
     same, other = replace(case, note="other"), replace(case, fault=("lr=4",))
     assert score.cases_digest([case]) == score.cases_digest([same]) != score.cases_digest([other])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from knobs import ACTIVATIONS, Settings
 from networks import Net, make_norm, start_cell
@@ -124,8 +122,3 @@ class Waves(nn.Module):
 
 def gated_waves(s: Settings, task: Task) -> Net:
     return Net(Waves(s), nn.Conv1d(s.width, task.outputs, 1), s)
-
-
-FORMER: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each for each in (tagger, translator, linear_recurrence, gated_waves)
-}

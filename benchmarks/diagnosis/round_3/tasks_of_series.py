@@ -1,6 +1,6 @@
-"""Data of the held-out sequence nets: gestures, tanks, heart beats, forms with gaps, contours.
+"""Data of `series`: gestures, tanks, heart beats, forms with gaps, contours.
 
-As in `tasks`, a task is the same every time.
+As in the suite's `tasks`, a task is the same every time.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def contours(length: int) -> Task:
     return Task("values", lines, lines, 1, raw=220 + 60 * lines)
 
 
-HELD_OUT: dict[str, Callable[[int], Task]] = {each.__name__: each for each in (gestures, tank, beats, forms, contours)}
+TASKS: dict[str, Callable[[int], Task]] = {each.__name__: each for each in (gestures, tank, beats, forms, contours)}
 
 
 def _rng(seed: int) -> torch.Generator:

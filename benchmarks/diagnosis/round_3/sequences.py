@@ -1,14 +1,12 @@
-"""Sequences of the held-out part: two directions and their mean, stacked cells, a sketcher, gaps in texts, tones."""
+"""Networks of sequences: two directions and their mean, stacked cells, a sketcher, gaps in texts, tones."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from knobs import ACTIVATIONS, Settings
 from networks import Block, Net, make_norm, start_cell
-from sequences_former import RECURRENT
+from round_2.sequences import RECURRENT
 from tasks import Task
 from torch import Tensor, nn
 
@@ -117,8 +115,3 @@ def tones(s: Settings, task: Task) -> Net:
         for before, after, stride in steps
     ]  # fmt: skip
     return Net(nn.Sequential(*blocks, nn.Flatten()), nn.Linear(w * s.length // 4, task.outputs), s)
-
-
-HELD_OUT: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each for each in (mean_of_both, stacked, sketcher, gaps, tones)
-}

@@ -1,15 +1,14 @@
-"""Held-out nets of sequences: pooled both ways, stacked forecasts, causal convolutions, gaps, sequences from a code."""
+"""More nets of sequences: pooled both ways, stacked forecasts, causal convolutions, gaps, sequences from a code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from knobs import ACTIVATIONS, Settings
 from networks import Net, make_norm, start_cell
-from sequences_former import RECURRENT
-from sequences_held_out import MeanOfBoth
+from round_2.sequences import RECURRENT
 from tasks import Task
 from torch import Tensor, nn
+
+from round_3.sequences import MeanOfBoth
 
 
 # ------------------------------------------------------------------------------------------- recurrent
@@ -135,8 +134,3 @@ class Gaps(nn.Module):
 
 def gap_filler(s: Settings, task: Task) -> Net:
     return Net(Gaps(s, task.outputs + 1), nn.Linear(s.width, task.outputs), s)
-
-
-HELD_OUT: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each for each in (pooled_both_ways, stacked_levels, sequence_code, causal_classes, gap_filler)
-}

@@ -1,16 +1,13 @@
-"""The held-out part: its table, its tasks, networks and losses by hand, and one step of each kind."""
+"""The third round: its tasks, networks and losses by hand, and one step of each kind."""
 
 from __future__ import annotations
 
 import math
 
-import losses_held_out
-import networks_held_out
 import pytest
-import sequences_held_out
-import tasks_held_out
 import torch
 from knobs import Settings
+from round_3 import losses, networks, sequences, tasks
 from tasks import TRAIN, Task
 from torch import Tensor
 from untrained import made
@@ -18,7 +15,7 @@ from untrained import made
 
 # --------------------------------------------------------------------------------------------- networks
 def test_a_flow_can_be_turned_and_tells_its_volume() -> None:
-    layer, point = networks_held_out.Coupling(1, Settings(width=8)), torch.randn(1, 2)
+    layer, point = networks.Coupling(1, Settings(width=8)), torch.randn(1, 2)
     new, volume = layer(point)
     torch.testing.assert_close(layer.back(new), point)
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0].sum(dim=0), point)[:, 0]
@@ -26,13 +23,13 @@ def test_a_flow_can_be_turned_and_tells_its_volume() -> None:
 
 
 def test_a_stretch_tells_its_volume() -> None:
-    stretch = networks_held_out.Stretch(2)
+    stretch = networks.Stretch(2)
     stretch.stretch.data = torch.tensor([math.log(2.0), math.log(3.0)])
     assert stretch(torch.tensor([[1.0, 1.0, 0.5]])).tolist()[0] == pytest.approx([2.0, 3.0, 0.5 + math.log(6.0)])
 
 
 def test_one_step_of_euler() -> None:
-    network = networks_held_out.Euler(Settings(depth=2, width=1, branch_gain=0.5, skip=True), 1)
+    network = networks.Euler(Settings(depth=2, width=1, branch_gain=0.5, skip=True), 1)
     for layer in (network.enter, network.layer, network.leave):
         layer.weight.data.fill_(1.0)
         layer.bias.data.zero_()
@@ -40,13 +37,13 @@ def test_one_step_of_euler() -> None:
 
 
 def test_crosses_make_products() -> None:
-    network = networks_held_out.Crosses(Settings(depth=1, width=1), 2)
+    network = networks.Crosses(Settings(depth=1, width=1), 2)
     network.layers[0].weight.data, network.layers[0].bias.data = torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.zeros(2)
     assert network(torch.tensor([[3.0, 5.0]]))[0, :2].tolist() == [3.0 + 3.0 * 5.0, 5.0]
 
 
 def test_open_and_closed_gates() -> None:
-    units, x = networks_held_out.GatedUnits(3, Settings(width=3)), torch.randn(2, 3)
+    units, x = networks.GatedUnits(3, Settings(width=3)), torch.randn(2, 3)
     units.gate.weight.data.zero_()
     units.gate.bias.data.fill_(100.0)
     torch.testing.assert_close(units(x), units.layer(x))
@@ -55,7 +52,7 @@ def test_open_and_closed_gates() -> None:
 
 
 def test_a_squeeze_weighs_channels_not_places() -> None:
-    layer, x = networks_held_out.Squeezed(Settings(width=4)), torch.randn(1, 4, 5, 5)
+    layer, x = networks.Squeezed(Settings(width=4)), torch.randn(1, 4, 5, 5)
     share = layer(x) / layer.activation(layer.layer(x))
     assert torch.nan_to_num(share, nan=-1.0).amax(dim=(2, 3)).shape == (1, 4)
     for channel in share[0]:
@@ -76,7 +73,7 @@ def test_views_of_a_triplet_share_their_weights() -> None:
 
 def test_both_directions_are_read() -> None:
     """A signal turned about gives the two halves of the mean the other way round, if both cells are alike."""
-    network = sequences_held_out.MeanOfBoth(Settings(depth=1, width=4, cell="gru", norm="none"), 3)
+    network = sequences.MeanOfBoth(Settings(depth=1, width=4, cell="gru", norm="none"), 3)
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
         getattr(network.cell, f"{name}_reverse").data = getattr(network.cell, name).data
     signal = torch.randn(2, 6, 3)
@@ -104,18 +101,18 @@ def task(kind: str, outputs: int = 2, floor: float = 0.0) -> Task:
 def told(kind: str, outputs: Tensor, targets: Tensor, floor: float = 0.0) -> tuple[float, float]:
     """Loss and score."""
     of, s = task(kind, floor=floor), Settings()
-    loss = losses_held_out.LOSSES[kind](of, outputs, targets, s).item()
-    return loss, losses_held_out.SCORES[kind](of, outputs, targets, s)
+    loss = losses.LOSSES[kind](of, outputs, targets, s).item()
+    return loss, losses.SCORES[kind](of, outputs, targets, s)
 
 
 def test_triplets_alike_and_apart() -> None:
     labels = torch.zeros(2)
     loss, score = told("triplets", torch.ones(2, 3, 4), labels)
-    assert (loss, score) == (pytest.approx(losses_held_out.MARGIN), 1.0)
+    assert (loss, score) == (pytest.approx(losses.MARGIN), 1.0)
     apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]).expand(2, 3, 2)
     assert told("triplets", apart, labels) == (0.0, 0.0)
     loss, score = told("triplets", apart[:, [0, 2, 1]], labels)
-    assert (loss, score) == (pytest.approx(2.0 + losses_held_out.MARGIN, abs=1e-4), 2.0)
+    assert (loss, score) == (pytest.approx(2.0 + losses.MARGIN, abs=1e-4), 2.0)
 
 
 def test_distances() -> None:
@@ -143,15 +140,15 @@ def test_counts_are_best_told_by_their_rate() -> None:
 def test_rewards_push_the_better_arm() -> None:
     rewards = torch.tensor([[1.0, 0.0]]).expand(64, 2)
     outputs = torch.tensor([0.0, 0.0, 0.5]).repeat(64, 1).requires_grad_()  # two logits, what is expected
-    losses_held_out.rewards_loss(task("rewards"), outputs, rewards, Settings()).backward()
+    losses.rewards_loss(task("rewards"), outputs, rewards, Settings()).backward()
     assert outputs.grad is not None
     pushed = outputs.grad.sum(dim=0)
     assert pushed[0] < 0 < pushed[1]  # whichever arm was pulled
     seen = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     values = torch.zeros(3, 1)
-    assert losses_held_out.rewards_score(task("rewards"), torch.cat([seen, values], dim=1), seen, Settings()) == 0.0
+    assert losses.rewards_score(task("rewards"), torch.cat([seen, values], dim=1), seen, Settings()) == 0.0
     alike = torch.tensor([[1.0, 0.0, 0.0]]).expand(3, 3)
-    assert losses_held_out.rewards_score(task("rewards"), alike, seen, Settings()) == pytest.approx(1.0)
+    assert losses.rewards_score(task("rewards"), alike, seen, Settings()) == pytest.approx(1.0)
 
 
 def test_the_density_of_normal_points() -> None:
@@ -162,7 +159,7 @@ def test_the_density_of_normal_points() -> None:
 
 
 def test_only_hidden_tokens_are_asked_for() -> None:
-    targets = torch.tensor([[0, tasks_held_out.UNASKED]])
+    targets = torch.tensor([[0, tasks.UNASKED]])
     loss, score = told("hidden", torch.tensor([[[0.0, 0.0], [9.0, -9.0]]]), targets)
     assert (loss, score) == (pytest.approx(math.log(2)), pytest.approx(1.0))
     assert told("hidden", torch.tensor([[[90.0, 0.0], [0.0, 90.0]]]), targets) == (0.0, 0.0)
@@ -170,7 +167,7 @@ def test_only_hidden_tokens_are_asked_for() -> None:
 
 # ------------------------------------------------------------------------------------------------ tasks
 def test_triplets_keep_to_their_part() -> None:
-    pictures, labels = tasks_held_out.digit_triplets(0).inputs, tasks_held_out.digit_triplets(0).targets
+    pictures, labels = tasks.digit_triplets(0).inputs, tasks.digit_triplets(0).targets
     label_of = {each.numpy().tobytes(): label for each, label in zip(pictures[:, 0], labels.tolist(), strict=True)}
     like, unlike = ([label_of[each.numpy().tobytes()] for each in pictures[:, place]] for place in (1, 2))
     assert like == labels.tolist()
@@ -180,7 +177,7 @@ def test_triplets_keep_to_their_part() -> None:
 
 
 def test_maps_are_bright_where_the_signs_are() -> None:
-    places = tasks_held_out.places(0)
+    places = tasks.places(0)
     pixels, cross = 0.3 * places.inputs[0, 0], places.targets[0, 0]
     row, column = divmod(int(cross.argmax()), 16)
     assert cross.max() == 1.0
@@ -188,23 +185,23 @@ def test_maps_are_bright_where_the_signs_are() -> None:
 
 
 def test_floors_are_below_what_constants_reach() -> None:
-    petals = tasks_held_out.petals(0)
+    petals = tasks.petals(0)
     normal = 0.5 * torch.logdet(2 * math.pi * math.e * torch.cov(petals.targets.T)).item()
     assert petals.floor < normal - 0.5
-    visits = tasks_held_out.visits(0)
+    visits = tasks.visits(0)
     mean = visits.targets.mean()
     assert visits.floor < (mean - mean * mean.log()).item() - 0.2
 
 
 def test_a_marked_number_is_asked_for() -> None:
-    task = tasks_held_out.marked(24)
+    task = tasks.marked(24)
     at = task.inputs[:, :, 1].argmax(dim=1)
     assert at.max() < 6
     torch.testing.assert_close(task.inputs[torch.arange(len(at)), at, 0], task.targets[:, 0])
 
 
 def test_signs_and_their_order() -> None:
-    task = tasks_held_out.first_of_two(24)
+    task = tasks.first_of_two(24)
     loud = task.inputs.amax(dim=2).topk(2, dim=1).indices.sort(dim=1).values
     signs = task.inputs[torch.arange(len(loud))[:, None], loud].argmax(dim=2)
     pairs = {label: set(map(tuple, signs[task.targets == label].tolist())) for label in range(6)}
@@ -213,8 +210,8 @@ def test_signs_and_their_order() -> None:
 
 
 def test_hidden_tokens_are_of_the_row_s_dialect() -> None:
-    task = tasks_held_out.dialects(16)
-    hidden = task.targets != tasks_held_out.UNASKED
+    task = tasks.dialects(16)
+    hidden = task.targets != tasks.UNASKED
     assert torch.equal(hidden, task.inputs == 24)
     groups = torch.where(hidden, task.targets, task.inputs) // 4
     assert torch.equal(groups, groups[:, :1].expand_as(groups))

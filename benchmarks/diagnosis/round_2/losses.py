@@ -1,4 +1,4 @@
-"""Losses and scores of the tasks in `tasks_former`: pairs, two tasks at once, pictures through a drawn code."""
+"""Losses and scores of the round's tasks: pairs, two tasks at once, pictures through a drawn code."""
 
 from __future__ import annotations
 

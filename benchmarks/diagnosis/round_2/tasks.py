@@ -1,7 +1,7 @@
 """More small data, for networks of other kinds: pairs of digits, clouds, graphs, tags, tides, surfaces, regimes.
 
-As in `tasks`, a task is the same every time. Kinds of its own: "pairs" (two views of one class, to be brought close),
-"both" (a class and a value), "code" (pictures through a code that is drawn).
+As in the suite's `tasks`, a task is the same every time. Kinds of its own: "pairs" (two views of one class, to be
+brought close), "both" (a class and a value), "code" (pictures through a code that is drawn).
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def regimes(length: int) -> Task:
     return Task("values", columns, standardised(value)[:, None], 1, raw=sizes * (columns + 3))
 
 
-FORMER: dict[str, Callable[[int], Task]] = {
+TASKS: dict[str, Callable[[int], Task]] = {
     each.__name__: each
     for each in (
         like_pairs, digits_and_slant, drawn_pictures, clouds, communities, tags, reversals, tides, surface, regimes,

@@ -1,11 +1,10 @@
 """More networks for plain modules: gates and experts, mixers, convolutions of other makes, sets, graphs, codes.
 
-Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences_former`.
+Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -271,12 +270,3 @@ class Graph(nn.Module):
 def graph(s: Settings, task: Task) -> Net:
     features = task.inputs.shape[2] - task.inputs.shape[1]
     return Net(Graph(s, features), nn.Linear(s.width, task.outputs), s)
-
-
-FORMER: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each
-    for each in (
-        highway, maxout, experts, sine_net, siamese, shared_trunk, variational, mixer, separable, densenet, point_set,
-        graph,
-    )
-}  # fmt: skip

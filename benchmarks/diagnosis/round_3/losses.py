@@ -1,4 +1,4 @@
-"""Losses and scores of the tasks in `tasks_held_out`: margins, distances, labels, counts, rewards, densities, gaps."""
+"""Losses and scores of the round's tasks: margins, distances, labels, counts, rewards, densities, gaps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from knobs import Settings
 from tasks import Task
-from tasks_held_out import UNASKED
 from torch import Tensor
+
+from round_3.tasks import UNASKED
 
 MARGIN = 0.5
 

@@ -1,12 +1,12 @@
-"""The held-out nets of sequences: their tasks and networks by hand, and one step of each kind."""
+"""The third round's nets of sequences: their tasks and networks by hand, and one step of each kind."""
 
 from __future__ import annotations
 
 import knobs
 import modules
 import pytest
-import series_tasks_held_out
 import torch
+from round_3 import tasks_of_series
 from untrained import made
 
 
@@ -59,9 +59,9 @@ def test_gaps_are_filled_alike_with_and_without_gradients(norm: str) -> None:
 
 # ------------------------------------------------------------------------------------------------ tasks
 def test_only_gaps_count() -> None:
-    task = series_tasks_held_out.forms(16)
-    gaps = task.inputs == series_tasks_held_out.GAP
-    assert torch.equal(task.targets != series_tasks_held_out.LEFT_ALONE, gaps)
+    task = tasks_of_series.forms(16)
+    gaps = task.inputs == tasks_of_series.GAP
+    assert torch.equal(task.targets != tasks_of_series.LEFT_ALONE, gaps)
     assert 0.15 < gaps.float().mean() < 0.25
     right = torch.nn.functional.one_hot(task.targets.clamp(min=0), 16).float() * 50
     wrong_elsewhere = torch.where(gaps[:, :, None], right, 50 * torch.randn(right.shape))
@@ -70,12 +70,12 @@ def test_only_gaps_count() -> None:
 
 
 def test_a_tank_leaks() -> None:
-    levels = series_tasks_held_out.leaky_sum(torch.tensor([[1.0, 0.0, 2.0]]), 0.5)
+    levels = tasks_of_series.leaky_sum(torch.tensor([[1.0, 0.0, 2.0]]), 0.5)
     assert levels.tolist() == [[1.0, 0.5, 2.25]]
 
 
 def test_every_third_beat_is_left_out() -> None:
-    task = series_tasks_held_out.beats(60)
+    task = tasks_of_series.beats(60)
     peaks = (task.inputs[:, 0] > 1.5).float().sum(dim=1)
     mean = [peaks[task.targets == label].mean().item() for label in range(5)]
     assert mean[1] > 1.5 * mean[0]  # quick and slow

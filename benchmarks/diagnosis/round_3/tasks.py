@@ -1,8 +1,8 @@
-"""Small data of the held-out part: triplets, small and large pictures, places, prices, ratings, visits, arms, petals.
+"""Small data of the third round: triplets, small and large pictures, places, prices, ratings, visits, arms, petals.
 
-As in `tasks`, a task is the same every time. Kinds of its own: "triplets" (like, like, unlike), "absolute" (values, by
-their distance), "labels" (any number of them), "counts" (how often), "rewards" (of each arm), "density" (points whose
-density is wanted), "hidden" (tokens, most of which are not asked for).
+As in the suite's `tasks`, a task is the same every time. Kinds of its own: "triplets" (like, like, unlike), "absolute"
+(values, by their distance), "labels" (any number of them), "counts" (how often), "rewards" (of each arm), "density"
+(points whose density is wanted), "hidden" (tokens, most of which are not asked for).
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def chords(length: int) -> Task:
     return Task("labels", signal, sounds, 6, raw=2000 * signal)
 
 
-HELD_OUT: dict[str, Callable[[int], Task]] = {
+TASKS: dict[str, Callable[[int], Task]] = {
     each.__name__: each
     for each in (
         digit_triplets, small_and_large, places, products, ratings, visits, arms, petals, swirl, spirals, first_of_two,

@@ -1,16 +1,14 @@
-"""Networks of the held-out part: branches, gates and pictures of other sizes; crosses, flows, actors; tied layers.
+"""Networks of the third round: branches, gates and pictures of other sizes; crosses, flows, actors; tied layers.
 
-Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences_held_out`.
+Written as those of `networks`: torch's own layers, a trunk and a head. Sequences are in `sequences` and `series`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from knobs import ACTIVATIONS, Settings
 from networks import Block, Net, Op, dense_trunk, make_norm
-from networks_former import branch_gains
+from round_2.networks import branch_gains
 from tasks import Task
 from torch import Tensor, nn
 
@@ -339,12 +337,3 @@ class Euler(nn.Module):
 
 def euler(s: Settings, task: Task) -> Net:
     return Net(Euler(s, task.inputs.shape[1]), nn.Linear(s.width, task.outputs), s)
-
-
-HELD_OUT: dict[str, Callable[[Settings, Task], Net]] = {
-    each.__name__: each
-    for each in (
-        inception, squeeze, convnext, triplets, enlarger, heat_maps, crosses, recommender, gated_units, actor, flow,
-        denoiser, euler,
-    )
-}  # fmt: skip
