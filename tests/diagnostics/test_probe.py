@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
 from isometry import probe
+from isometry.diagnostics.depth import GraphDepth
 from isometry.diagnostics.evidence import head_gradient
 from isometry.diagnostics.profile import LayerProfile, Profile
 
@@ -567,8 +568,45 @@ def test_the_longest_path_counts() -> None:
             return self.head(torch.cat([self.long(x)[:, :4], self.short(x)[:, 4:]], dim=1))  # type: ignore[no-any-return]
 
     shown = probe(Branches(), noise(4, 8), mse)
-    assert depths(shown) == {"long.0": 1, "short": 1, "long.1": 2, "long.2": 3, "head": 4}
+    assert depths(shown) == {"long.0": 1, "long.1": 2, "long.2": 3, "short": 3, "head": 4}
     assert [row.depth for row in shown.layers] == sorted(row.depth for row in shown.layers)
+
+
+def test_what_enters_half_way_stands_where_it_enters() -> None:
+    """The same halving chain, with and without layers that bring something else to each of its stages."""
+
+    class Told(nn.Module):
+        def __init__(self, is_told: bool) -> None:
+            super().__init__()
+            self.is_told = is_told
+            self.stages = nn.ModuleList(scaled(0.5) for _ in range(6))
+            self.sides = nn.ModuleList(scaled(1.0) for _ in range(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            start = x
+            for stage, side in zip(self.stages, self.sides, strict=True):
+                x = stage(x)
+                if self.is_told:
+                    x = x + side(start)
+            return x
+
+    told, alone = (probe(Told(is_told), noise(8, 4), total) for is_told in (True, False))
+    assert [depths(told)[f"sides.{n}"] for n in range(6)] == [depths(told)[f"stages.{n}"] for n in range(6)]
+    assert told.backward_gain == pytest.approx(0.5, rel=1e-5) == alone.backward_gain
+    assert told.fit_quality == pytest.approx(1.0)
+
+
+def test_layers_without_a_graph_hide_the_way_to_the_end() -> None:
+    """Those at the start, frozen, hide nothing; those half way, as in a reentrant checkpoint, what lies before them."""
+    frozen, last, x = scaled(0.5).requires_grad_(False), scaled(0.5), torch.ones(1, 4)
+    at_start, half_way = GraphDepth(), GraphDepth()
+    hidden = frozen(x)
+    assert [at_start.of(hidden), at_start.of(last(hidden))] == [1, 2]
+    assert at_start.latest() == [None, 2]
+    before = last(x)
+    hidden = frozen(before.detach())
+    assert [half_way.of(z) for z in (before, hidden, last(hidden))] == [1, 2, 3]
+    assert half_way.latest() == [None, None, None]
 
 
 def test_residual_blocks_of_one_layer_count_one_each_and_grow_as_known() -> None:

@@ -1,4 +1,4 @@
-"""The loss of the best constant, told from z, ∂L/∂z and L alone: against the targets, which the test knows."""
+"""What a guess has and what is out of reach, told from z, ∂L/∂z and L alone: against targets that the test knows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isometry import probe
-from isometry.diagnostics.targets import LARGEST, ROWS_PER_CLASS, SAMPLES, guess
+from isometry.diagnostics.targets import LARGEST, LARGEST_LINKED, ROWS_PER_CLASS, SAMPLES, Told, told
 
 B, K = 64, 3
 SHARES = torch.tensor([0.7, 0.2, 0.1])
 
 
-def told(loss_fn: Callable[[Tensor], Tensor], outputs: Tensor, axis: int = -1) -> float | None:
+def read(loss_fn: Callable[[Tensor], Tensor], outputs: Tensor, axis: int = -1) -> Told | None:
     outputs = outputs.clone().requires_grad_()
     loss = loss_fn(outputs)
     (gradient,) = torch.autograd.grad(loss, outputs)
-    return guess(outputs, gradient, loss.item(), axis)
+    return told(outputs, gradient, loss.item(), axis)
+
+
+def guess(loss_fn: Callable[[Tensor], Tensor], outputs: Tensor, axis: int = -1) -> float | None:
+    """Where nothing stands between the outputs and the loss."""
+    found = read(loss_fn, outputs, axis)
+    assert found is None or (found.link, found.out_of_reach) == ("identity", 0.0)
+    return found.guess if found else None
 
 
 def best_constant(loss_fn: Callable[[Tensor], Tensor], shape: tuple[int, ...], axis: int = -1) -> float:
@@ -55,7 +62,7 @@ def test_of_squared_errors_it_is_the_variance(reduction: str) -> None:
         )
 
     variance = targets.var(dim=0).sum().item() * {"mean": 1 / K, "sum": B, "samples": 1}[reduction]
-    assert told(loss_fn, outputs) == pytest.approx(variance, rel=1e-3)
+    assert guess(loss_fn, outputs) == pytest.approx(variance, rel=1e-3)
     assert best_constant(loss_fn, (B, K)) == pytest.approx(variance * (1 - 1 / B), rel=1e-3)  # theirs knows the mean
 
 
@@ -66,7 +73,7 @@ def test_of_classes_it_is_the_entropy_of_their_shares(smoothing: float) -> None:
     def loss_fn(z: Tensor) -> Tensor:
         return F.cross_entropy(z, labels, label_smoothing=smoothing)
 
-    found = told(loss_fn, torch.randn(2000, K))
+    found = guess(loss_fn, torch.randn(2000, K))
     assert found == pytest.approx(best_constant(loss_fn, (2000, K)), rel=2e-3)
     assert smoothing or found == pytest.approx(-(SHARES * SHARES.log()).sum().item(), rel=0.05)
     assert found is not None
@@ -80,7 +87,7 @@ def test_the_entropy_of_few_labels_is_put_right() -> None:
     found = []
     for _ in range(300):
         labels = classes(rows)
-        found.append(told(lambda z, labels=labels: F.cross_entropy(z, labels), torch.randn(rows, K)) or 0.0)  # type: ignore[misc]
+        found.append(guess(lambda z, labels=labels: F.cross_entropy(z, labels), torch.randn(rows, K)) or 0.0)  # type: ignore[misc]
     assert sum(found) / len(found) == pytest.approx(entropy, abs=0.015)
     assert abs(sum(found) / len(found) - (K - 1) / (2 * rows) - entropy) > 0.02  # without the correction
 
@@ -88,7 +95,7 @@ def test_the_entropy_of_few_labels_is_put_right() -> None:
 def test_padding_does_not_count() -> None:
     labels = classes(B * 20).view(B, 20)
     labels[:, 15:] = -100
-    found = told(lambda z: F.cross_entropy(z, labels), torch.randn(B, K, 20), axis=1)
+    found = guess(lambda z: F.cross_entropy(z, labels), torch.randn(B, K, 20), axis=1)
     assert found == pytest.approx(best_constant(lambda z: F.cross_entropy(z, labels), (B, K, 20), axis=1), rel=5e-3)
 
 
@@ -98,7 +105,7 @@ def test_of_bits_it_is_their_entropy_unit_by_unit() -> None:
     def loss_fn(z: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(z, bits)
 
-    assert told(loss_fn, torch.randn(B, K)) == pytest.approx(best_constant(loss_fn, (B, K)), rel=1e-3)
+    assert guess(loss_fn, torch.randn(B, K)) == pytest.approx(best_constant(loss_fn, (B, K)), rel=1e-3)
 
 
 def test_of_bits_that_are_hardly_ever_set_a_batch_says_nothing() -> None:
@@ -106,14 +113,14 @@ def test_of_bits_that_are_hardly_ever_set_a_batch_says_nothing() -> None:
         rare = torch.zeros(B, 1)
         rare[:count] = 1.0
         for bits in (rare, 1 - rare):
-            found = told(lambda z, bits=bits: F.binary_cross_entropy_with_logits(z, bits), torch.randn(B, 1))  # type: ignore[misc]
+            found = guess(lambda z, bits=bits: F.binary_cross_entropy_with_logits(z, bits), torch.randn(B, 1))  # type: ignore[misc]
             assert (found is not None) == is_told
 
 
 def test_rounding_to_float16_leaves_it() -> None:
     labels, outputs = classes(), torch.randn(B, K)
-    exact = told(lambda z: F.cross_entropy(z, labels), outputs)
-    assert told(lambda z: F.cross_entropy(z.float(), labels), outputs.half()) == pytest.approx(exact, rel=1e-2)
+    exact = guess(lambda z: F.cross_entropy(z, labels), outputs)
+    assert guess(lambda z: F.cross_entropy(z.float(), labels), outputs.half()) == pytest.approx(exact, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -121,30 +128,30 @@ def test_rounding_to_float16_leaves_it() -> None:
     [
         lambda z, y: F.l1_loss(z, y),
         lambda z, y: F.smooth_l1_loss(z, y),
-        lambda z, y: F.mse_loss(z.sigmoid(), y),
-        lambda z, y: F.mse_loss(z.relu(), y),
         lambda z, y: 0.7 * F.mse_loss(z, y),
         lambda z, y: F.mse_loss(z, y) + 0.1 * z.abs().mean(),
         lambda z, y: F.poisson_nll_loss(z, y),
         lambda z, y: -F.cross_entropy(z, y.argmax(dim=1)),
-        lambda z, y: F.cross_entropy(z.softmax(dim=1), y.argmax(dim=1)),
+        lambda z, y: F.l1_loss(z.relu(), y),
+        lambda z, y: F.mse_loss(F.leaky_relu(z), y),
+        lambda z, y: F.mse_loss(z.exp(), y),
         lambda z, y: F.cross_entropy(3 * z, y.argmax(dim=1)),
         lambda z, y: F.multi_margin_loss(z, y.argmax(dim=1)),
     ],
 )
 def test_of_other_losses_there_is_none(loss_fn: Callable[[Tensor, Tensor], Tensor]) -> None:
     targets = torch.rand(B, K)
-    assert told(lambda z: loss_fn(z, targets), torch.randn(B, K)) is None
+    assert guess(lambda z: loss_fn(z, targets), torch.randn(B, K)) is None
 
 
 def test_few_samples_many_outputs_and_no_gradient_tell_nothing() -> None:
     for shape in ((SAMPLES - 1, K), (SAMPLES, LARGEST // SAMPLES + 1)):
-        assert told(lambda z: z.square().mean(), torch.randn(shape)) is None
-    assert told(lambda z: z.square().mean(), torch.randn(SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
+        assert guess(lambda z: z.square().mean(), torch.randn(shape)) is None
+    assert guess(lambda z: z.square().mean(), torch.randn(SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
     few = classes(ROWS_PER_CLASS * K - 1)
-    assert told(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K)) is None
-    assert guess(torch.ones(B, K), torch.zeros(B, K), 1.0, -1) is None
-    assert guess(torch.ones(B), torch.ones(B), 1.0, -1) is None  # no batch: one sample's units
+    assert guess(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K)) is None
+    assert told(torch.ones(B, K), torch.zeros(B, K), 1.0, -1) is None
+    assert told(torch.ones(B), torch.ones(B), 1.0, -1) is None  # no batch: one sample's units
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
@@ -152,7 +159,7 @@ def test_what_is_no_number_tells_nothing(odd: float) -> None:
     fine = torch.randn(B, K)
     broken = torch.where(torch.arange(B)[:, None] == 1, odd, fine)
     for outputs, gradient, loss in ((broken, fine, 1.0), (fine, broken, 1.0), (broken, broken, odd), (fine, fine, odd)):
-        assert guess(outputs, gradient, loss, -1) is None
+        assert told(outputs, gradient, loss, -1) is None
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -162,6 +169,65 @@ def test_a_probe_tells_it(compiled: bool) -> None:
     assert shown.guess == pytest.approx(targets.var(dim=0).mean().item(), rel=1e-3)
 
 
-def test_what_stands_behind_the_last_layer_hides_it() -> None:
-    net = nn.Sequential(nn.Linear(4, 2), nn.Tanh())
-    assert probe(net, (torch.randn(B, 4), torch.randn(B, 2)), F.mse_loss).guess is None
+# -------------------------------------------------------------------------- what stands behind the outputs
+NORMAL, BITS = torch.randn(B, K), (torch.rand(B, K) < SHARES).float()
+LABELS = BITS.argmax(dim=1)
+SURE = F.one_hot(torch.arange(K), K).float()
+LINKED = {
+    "sigmoid, squares": (torch.sigmoid, lambda o: F.mse_loss(o, NORMAL), NORMAL.clamp(0, 1)),
+    "tanh, squares": (torch.tanh, lambda o: F.mse_loss(o, NORMAL), NORMAL.clamp(-1, 1)),
+    "sigmoid, shares": (torch.sigmoid, lambda o: F.mse_loss(o, NORMAL.sigmoid()), NORMAL.sigmoid()),
+    "sigmoid, bits": (torch.sigmoid, lambda o: F.binary_cross_entropy_with_logits(o, BITS), BITS),
+    "tanh, bits": (torch.tanh, lambda o: F.binary_cross_entropy_with_logits(o, BITS), 2 * BITS - 1),
+    "softmax, classes": (lambda z: z.softmax(dim=-1), lambda o: F.cross_entropy(o, LABELS), SURE[LABELS]),
+    "sigmoid, classes": (torch.sigmoid, lambda o: F.cross_entropy(o, LABELS), SURE[LABELS]),
+    "tanh, classes": (torch.tanh, lambda o: F.cross_entropy(o, LABELS), 2 * SURE[LABELS] - 1),
+}  # each with the best outputs that it leaves
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_link_is_told_and_what_it_leaves(name: str) -> None:
+    link, loss_fn, best = LINKED[name]
+    found = read(lambda z: loss_fn(link(z)), torch.randn(B, K))  # type: ignore[no-untyped-call, operator]
+    plain = read(loss_fn, torch.randn(B, K))  # type: ignore[arg-type]
+    assert found is not None
+    assert plain is not None
+    assert found.link == name.split(",")[0]
+    assert found.guess == pytest.approx(plain.guess, rel=1e-3)
+    assert found.out_of_reach * plain.guess == pytest.approx(loss_fn(best).item(), rel=1e-2, abs=1e-5)  # type: ignore[operator]
+
+
+def test_a_relu_is_told_and_what_it_leaves_of_targets_below_zero() -> None:
+    targets, outputs = torch.randn(2000, K), torch.randn(2000, K)
+    for reduction in ("mean", "sum"):
+        found = read(lambda z, how=reduction: F.mse_loss(z.relu(), targets, reduction=how), outputs)  # type: ignore[misc]
+        assert found is not None
+        assert found.link == "relu"
+        assert found.guess == pytest.approx(1.0 if reduction == "mean" else targets.numel(), rel=0.1)
+        assert found.out_of_reach == pytest.approx(0.5, rel=0.1)
+    positive = read(lambda z: F.mse_loss(z.relu(), targets.abs()), outputs)
+    assert positive is not None
+    assert positive.out_of_reach == 0
+
+
+def test_zeros_elsewhere_are_no_relu() -> None:
+    targets, outputs = torch.randn(B, K), torch.randn(B, K)
+    is_asked = torch.rand(B, K) < 0.5
+    found = read(lambda z: (is_asked * (z - targets).square()).sum(), outputs)
+    assert found is not None
+    assert found.link == "identity"
+
+
+def test_many_outputs_are_looked_at_as_they_are_alone() -> None:
+    rows = LARGEST_LINKED // K + 1
+    targets, outputs = torch.rand(rows, K), torch.randn(rows, K)
+    assert read(lambda z: F.mse_loss(z.sigmoid(), targets), outputs) is None
+    assert read(lambda z: F.mse_loss(z.sigmoid(), targets[:B]), outputs[:B]) is not None
+    assert guess(lambda z: F.mse_loss(z, targets), outputs) is not None
+
+
+def test_a_probe_tells_what_stands_behind_the_last_layer() -> None:
+    shown = probe(nn.Sequential(nn.Linear(4, 2), nn.Tanh()), (torch.randn(B, 4), 3 * torch.randn(B, 2)), F.mse_loss)
+    assert shown.link == "tanh"
+    assert shown.out_of_reach is not None
+    assert 0.4 < shown.out_of_reach < 0.7  # of N(0, 9): E(|y| - 1)² = 0.51 of its variance

@@ -238,7 +238,7 @@ def test_resnet18_has_18_weight_layers_in_a_row_and_three_beside_them() -> None:
     for stage in range(1, 5):
         for block in range(2):
             if stage > 1 and block == 0:
-                expected[f"layer{stage}.0.downsample.0"] = depth + 1
+                expected[f"layer{stage}.0.downsample.0"] = depth + 2
             for conv in (1, 2):
                 depth += 1
                 expected[f"layer{stage}.{block}.conv{conv}"] = depth
@@ -430,9 +430,9 @@ def test_a_gan_under_the_monitor() -> None:
     assert [profile.step for profile in monitor.history.profiles] == [0, 2, 4]
     shown = monitor.history.profiles[0]
     assert depths(shown) == {
-        "generator.0": 1, "discriminator.0": 1, "discriminator.0@2": 1,
-        "generator.2": 2, "discriminator.2": 2, "discriminator.2@2": 2,
-        "discriminator.0@3": 3, "discriminator.2@3": 4,
+        "generator.0": 1, "generator.2": 2,
+        "discriminator.0": 3, "discriminator.0@2": 3, "discriminator.0@3": 3,
+        "discriminator.2": 4, "discriminator.2@2": 4, "discriminator.2@3": 4,
     }  # fmt: skip
     assert dict(shown.unseen) == {}
     assert all(row.gradient_rms is not None and 0 < row.gradient_rms < math.inf for row in shown.layers)

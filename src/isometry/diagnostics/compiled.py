@@ -24,7 +24,7 @@ from .recorder import Recorder
 from .unchanged import unchanged
 
 # Seen where the first layer is, or the one next to the loss.
-_SEEN_INSIDE = ("input_mean", "input_std", "input_largest", "batch_norm_samples", "guess")
+_SEEN_INSIDE = ("input_mean", "input_std", "input_largest", "batch_norm_samples", "guess", "link", "out_of_reach")
 
 
 def compiled_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -23,7 +23,8 @@ class LayerProfile:
 
     Args:
         name: Module path; a further call of the same module in the pass is `path@2`, `path@3` …
-        depth: Weight layers on the longest path from the input to here, itself included.
+        depth: Of the weight layers on the longest path through the network, less those that lie between this one and
+            the loss: 1 for the first of a chain (see `depth.py`).
         shape: Of z, without the batch axis (for recurrent layers without the time axis, too).
         activation_rms: Of z.
         activation_mean: Of z, over the first 8 samples.
@@ -140,8 +141,10 @@ class Profile:
         unseen: Paths of weight layers that did not run as modules, or of which something stays hidden, with the reason.
         jacobian: Mean squared singular value of the input-output Jacobian, where it was asked for.
         loss: Of this pass. Where gradients are accumulated, this and ∂L/∂z are of the one batch, not its share.
-        guess: What the loss would be of the best constant, where `targets` can say it: of squared errors and binary
+        guess: What the loss would be of the best constant, where `targets` can say it: of squared errors and
             cross-entropies.
+        link: What stands between the last layer and that loss, where `targets` can say it: "identity", "sigmoid" …
+        out_of_reach: What of the guess's loss cannot go for that, as a share.
         input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
         batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """
@@ -153,6 +156,8 @@ class Profile:
     jacobian: float | None = None
     loss: float | None = None
     guess: float | None = None
+    link: str | None = None
+    out_of_reach: float | None = None
     input_mean: float | None = None
     input_std: float | None = None
     input_largest: float | None = None

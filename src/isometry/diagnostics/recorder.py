@@ -1,9 +1,8 @@
 """Hooks for one pass: the size of z and of ∂L/∂z at every weight layer, z being its output.
 
 Anybody's pass: the monitor rides on a real training step, `probe` makes one of its own. A hook on z itself gives ∂L/∂z
-also where an in-place ReLU overwrites z afterwards (`autograd.grad` would give the gradient after the ReLU). Depth is
-the number of weight layers on the longest path in autograd's graph, so that branches and shared layers stand where they
-belong.
+also where an in-place ReLU overwrites z afterwards (`autograd.grad` would give the gradient after the ReLU). Depth
+goes by the longest paths in autograd's graph (`depth.py`), so that branches and shared layers stand where they belong.
 """
 
 from __future__ import annotations
@@ -64,6 +63,8 @@ class Recorder:
 
     def detach(self) -> None:
         """Take the hooks off; what was seen stays, the graph is let go."""
+        for call, depth in zip(self.calls, self._depths.latest(), strict=bool(self._handles)):
+            call.depth = depth or call.depth
         for handle in self._handles:
             handle.remove()
         self._handles, self._chain, self._depths, self._last = [], Chain(), GraphDepth(), None
@@ -218,6 +219,7 @@ class Recorder:
             times.append(TimeProfile(name, tuple((at_each / scale).tolist())))
         silent = {name: "it was not called as a module" for m, name in self.layers.items() if m not in self._numbers}
         mean, std, largest = torch.stack(self._inputs).tolist() if self._inputs else (None, None, None)
+        told = self._told(loss, scale)
         normalises = any(norm.training for norm in self.batch_norms)
         return Profile(
             step,
@@ -225,18 +227,20 @@ class Recorder:
             tuple(times),
             silent | self.unseen,
             loss=loss,
-            guess=self._guess(loss, scale),
+            guess=told.guess if told else None,
+            link=told.link if told else None,
+            out_of_reach=told.out_of_reach if told else None,
             input_mean=mean,
             input_std=std,
             input_largest=largest,
             batch_norm_samples=min((call.samples for call in self.calls), default=None) if normalises else None,
         )
 
-    def _guess(self, loss: float | None, scale: float) -> float | None:
+    def _told(self, loss: float | None, scale: float) -> targets.Told | None:
         if loss is None or self._at_loss is None:
             return None
         outputs, gradient, axis = self._at_loss
-        return targets.guess(outputs, gradient.float() / scale, loss, axis)
+        return targets.told(outputs, gradient.float() / scale, loss, axis)
 
     def _over_time(self, scale: float) -> Iterator[TimeProfile]:
         """Of each recurrent layer and direction; many short runs of one, as decoders make them, are joined."""

@@ -12,7 +12,7 @@ import statistics
 
 from .evidence import NEEDED, SPAN, Evidence, error_share, head_gradient, head_of, num_outputs
 from .findings import CRITICAL, WARNING, Finding
-from .profile import Profile
+from .profile import LayerProfile, Profile
 from .thresholds import limit
 
 
@@ -42,6 +42,8 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     """The loss does not get what it wants: squashed logits, or an activation on the head."""
     if evidence.head is None:
         return None
+    if evidence.in_early_profiles(lambda profile: (profile.out_of_reach or 0.0) >= limit("head.out_of_reach")):
+        return _out_of_reach(evidence.profiles[0], evidence.head)
     is_single = num_outputs(evidence.head) == 1
     tell = _masked_output if is_single else _wrong_head
     words = [tell(profile) for profile in evidence.early_profiles]
@@ -50,6 +52,15 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     measured = {"zeros": evidence.head.unit_zeros or 0.0}
     measured |= {} if is_single else {"gradient_ratio": head_gradient(evidence.head)}
     return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), measured)
+
+
+def _out_of_reach(profile: Profile, head: LayerProfile) -> Finding:
+    share, guess = profile.out_of_reach or 0.0, f", {profile.guess:.3g}," if profile.guess else ""
+    words = (
+        f"A {profile.link} stands between {head.name} and the loss: {share:.0%} of what a guess has{guess} cannot be "
+        "learned for that."
+    )
+    return Finding("bad_output_head", CRITICAL, words, (head.name,), {"out_of_reach": share})
 
 
 def _squashed_error(evidence: Evidence) -> Finding | None:

@@ -1,15 +1,20 @@
-"""What a guess would have: the least loss of constant outputs, of a cross-entropy or a squared error.
+"""What the loss is of: the targets, and what stands between the last layer and it; told from z, ∂L/∂z and L.
 
-Nobody tells a monitor the targets y, but the gradient at the outputs z does. Of L = c·Σ(z - y)² it is 2c(z - y), of c
-times a sum of cross-entropies c(p - y), p being softmax(z) or, of binary ones, σ(z). c is 1/n for a mean over all n
-numbers or rows, 1/B for one over samples, 1 for a sum. Which loss it was, L tells: the targets that follow have to give
-it back. A guess then has the entropy of the mean target, or the variance of the targets. Any other loss has no guess.
+Nobody tells a monitor the targets y, but the gradient at the outputs o does. Of L = c·Σ(o - y)² it is 2c(o - y), of c
+times a sum of cross-entropies c(p - y), p being softmax(o) or, of binary ones, σ(o). c is 1/n for a mean over all n
+numbers or rows, 1/B for one over samples, 1 for a sum. o is z itself; or it is the sigmoid, tanh or softmax of z, and
+∂L/∂o follows from ∂L/∂z by the chain rule, backwards. Which it was, L tells: the targets that follow have to give it
+back. (A ReLU hides those behind its zeros; where ∂L/∂z is zero just where z is not positive, the others stand for all.)
+
+With the targets it is known what a guess has, the best constant: the entropy of the mean target, or the variance of the
+targets. And what is out of reach: a sigmoid before a cross-entropy cannot be sure, a ReLU has no value below zero.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +22,27 @@ from torch import Tensor
 
 FITS = 2e-3  # of the loss; float16 rounds a gradient by 5e-4
 LARGEST = 1 << 17  # outputs: so many take 9 ms on a CPU, 128 rows of 10 take 0.3 ms
+LARGEST_LINKED = 1 << 14  # for what is tried after that
 SAMPLES = 8  # at least: what fewer targets spread is noise
 ROWS_PER_CLASS = 10  # at least, for the same reason
+LIKE = 3.0  # the targets that a ReLU hides are larger or smaller than the others by so much at most
 
 
-def guess(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> float | None:
-    """The loss of the best constant; None where the loss is none of these, or of too few samples.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Args:
+    link: What stands between z and the loss: "identity", "sigmoid", "tanh", "softmax" or "relu".
+    guess: The loss of the best constant, as if nothing did; None where a batch is too small to say.
+    out_of_reach: What of that the link cannot get rid of, as a share: 0 for the identity.
+    """
+
+    link: str
+    guess: float | None
+    out_of_reach: float
+
+
+def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | None:
+    """What z and ∂L/∂z tell; None where the loss is none of these, or of too few samples.
 
     Args:
         outputs: z of the layer next to the loss, `[B, …]`.
@@ -35,49 +55,168 @@ def guess(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> float | 
     if not math.isfinite(loss) or not gradient.any():
         return None
     z, slope = (each.detach().float().movedim(axis, -1).flatten(0, -2) for each in (outputs, gradient))
-    counts = z.numel(), len(z), int(slope.any(dim=1).sum()), len(outputs), 1  # third: rows that are not padding
-    for count in dict.fromkeys(filter(None, counts)):
-        for of_kind in _KINDS:
-            given_back, least = of_kind(z, count * slope)
-            if abs(given_back - count * loss) <= FITS * abs(count * loss):
-                return least / count if math.isfinite(least) else None
-    return None
+    is_live = slope.any(dim=1)  # the others are padding
+    of_all, of_live = (z.numel(), len(z)), (z.shape[1] * int(is_live.sum()), int(is_live.sum()))
+    counts = list(dict.fromkeys((*of_all, *of_live, len(outputs), 1)))
+    masked = _behind_relu(z, slope, loss, counts)
+    if masked is not None:
+        return masked
+    z, slope = z[is_live], slope[is_live]
+    links = _LINKS if outputs.numel() <= LARGEST_LINKED else _LINKS[:1]
+    return next(filter(None, (_behind(link, z, slope, loss, counts) for link in links)), None)
 
 
-def _of_classes(z: Tensor, slope: Tensor) -> tuple[float, float]:
-    """(Σ of the cross-entropies, what the best constants have) from softmax(z) - y; NaN where that cannot be."""
-    live = slope.any(dim=1)
-    rows, classes = int(live.sum()), z.shape[1]
-    log_p = z[live].log_softmax(dim=1)
-    targets = log_p.exp() - slope[live]
-    if classes < 2 or not _are_shares(targets):
-        return math.nan, math.nan
-    mean = targets.mean(dim=0).clamp(min=0)
-    too_small = (classes - 1) / (2 * rows)  # by so much is a sample's entropy, in the mean (Miller 1955)
-    entropy = too_small - float(torch.xlogy(mean, mean).sum())
-    return -float((targets * log_p).sum()), rows * entropy if rows >= ROWS_PER_CLASS * classes else math.nan
+# ------------------------------------------------------------------------------------------- the losses
+class _Classes:
+    """The cross-entropy of rows of logits."""
+
+    name = "classes"
+
+    @staticmethod
+    def targets(o: Tensor, slope: Tensor) -> Tensor | None:
+        if o.shape[1] < 2 or float(slope.sum(dim=1).abs().max()) > FITS:
+            return None
+        targets = o.softmax(dim=1) - slope
+        return targets if _are_shares(targets) else None
+
+    @staticmethod
+    def loss(o: Tensor, targets: Tensor) -> float:
+        return -float((targets * o.log_softmax(dim=1)).sum())
+
+    @staticmethod
+    def guess(targets: Tensor) -> float:
+        rows, classes = targets.shape
+        mean = targets.mean(dim=0).clamp(min=0)
+        too_small = (classes - 1) / (2 * rows)  # by so much is a sample's entropy, in the mean (Miller 1955)
+        entropy = too_small - float(torch.xlogy(mean, mean).sum())
+        return rows * entropy if rows >= ROWS_PER_CLASS * classes else math.nan
+
+    @staticmethod
+    def floor(targets: Tensor, low: float, high: float) -> float:
+        """Of one class `high` and the others `low`."""
+        return len(targets) * math.log1p((targets.shape[1] - 1) * math.exp(low - high))
 
 
-def _of_bits(z: Tensor, slope: Tensor) -> tuple[float, float]:
-    """The same of binary cross-entropies, from σ(z) - y."""
-    targets = z.sigmoid() - slope
-    if not _are_shares(targets):
-        return math.nan, math.nan
-    found = F.binary_cross_entropy_with_logits(z, targets.clamp(0, 1), reduction="sum")
-    if min(float(targets.sum()), float((1 - targets).sum())) < ROWS_PER_CLASS:
-        return float(found), math.nan
-    mean = targets.mean(dim=0).clamp(0, 1)
-    return float(found), float(F.binary_cross_entropy(mean, mean, reduction="sum")) * len(z)
+class _Bits:
+    """The binary cross-entropy of logits."""
+
+    name = "bits"
+
+    @staticmethod
+    def targets(o: Tensor, slope: Tensor) -> Tensor | None:
+        targets = o.sigmoid() - slope
+        return targets if _are_shares(targets) else None
+
+    @staticmethod
+    def loss(o: Tensor, targets: Tensor) -> float:
+        return float(F.binary_cross_entropy_with_logits(o, targets.clamp(0, 1), reduction="sum"))
+
+    @staticmethod
+    def guess(targets: Tensor) -> float:
+        if min(float(targets.sum()), float((1 - targets).sum())) < ROWS_PER_CLASS:
+            return math.nan
+        mean = targets.mean(dim=0).clamp(0, 1)
+        return float(F.binary_cross_entropy(mean, mean, reduction="sum")) * len(targets)
+
+    @staticmethod
+    def floor(targets: Tensor, low: float, high: float) -> float:
+        ones = float(targets.sum())
+        return ones * math.log1p(math.exp(-high)) + (targets.numel() - ones) * math.log1p(math.exp(low))
 
 
-def _of_squares(z: Tensor, slope: Tensor) -> tuple[float, float]:
-    """The same of squared errors, from 2(z - y)."""
-    targets = z - slope / 2
-    return float((slope / 2).square().sum()), float(targets.var(dim=0).sum()) * len(z)
+class _Squares:
+    """The squared error of values."""
+
+    name = "squares"
+
+    @staticmethod
+    def targets(o: Tensor, slope: Tensor) -> Tensor:
+        return o - slope / 2
+
+    @staticmethod
+    def loss(o: Tensor, targets: Tensor) -> float:
+        return float((o - targets).square().sum())
+
+    @staticmethod
+    def guess(targets: Tensor) -> float:
+        return float(targets.var(dim=0).sum()) * len(targets)
+
+    @staticmethod
+    def floor(targets: Tensor, low: float, high: float) -> float:
+        return float((targets - targets.clamp(low, high)).square().sum())
+
+
+_Loss = type[_Classes] | type[_Bits] | type[_Squares]
 
 
 def _are_shares(targets: Tensor) -> bool:
     return bool(((targets > -FITS) & (targets < 1 + FITS)).all())
 
 
-_KINDS: tuple[Callable[[Tensor, Tensor], tuple[float, float]], ...] = (_of_classes, _of_bits, _of_squares)
+# -------------------------------------------------------------------------------------------- the links
+@dataclass(frozen=True)
+class _Link:
+    """Args:
+    forward: o of z.
+    backward: ∂L/∂o of o and ∂L/∂z.
+    low, high: What o can be.
+    losses: With which it is met.
+    """
+
+    name: str
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    low: float
+    high: float
+    losses: tuple[_Loss, ...]
+
+
+def _before_softmax(p: Tensor, slope: Tensor) -> Tensor:
+    """Up to a constant for each row, and that of a cross-entropy adds up to 0."""
+    divided = slope / p
+    return divided - divided.mean(dim=1, keepdim=True)
+
+
+_LINKS = (
+    _Link("identity", lambda z: z, lambda _, slope: slope, -math.inf, math.inf, (_Classes, _Bits, _Squares)),
+    _Link("softmax", lambda z: z.softmax(dim=1), _before_softmax, 0.0, 1.0, (_Classes,)),
+    _Link("sigmoid", torch.sigmoid, lambda o, slope: slope / (o * (1 - o)), 0.0, 1.0, (_Classes, _Bits, _Squares)),
+    _Link("tanh", torch.tanh, lambda o, slope: slope / (1 - o.square()), -1.0, 1.0, (_Classes, _Bits, _Squares)),
+)
+
+
+def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> Told | None:
+    """What follows if this link stands between z and the loss; None: it does not."""
+    o = link.forward(z)
+    at_link = link.backward(o, slope)
+    if not at_link.isfinite().all():
+        return None
+    for count in counts:
+        for kind in link.losses:
+            targets = kind.targets(o, count * at_link)
+            if targets is None or not abs(kind.loss(o, targets) - count * loss) <= FITS * abs(count * loss):
+                continue  # NaN is not <= anything
+            guess = kind.guess(targets)
+            known = guess if math.isfinite(guess) else len(targets) * math.log(max(targets.shape[1], 2))
+            floor = kind.floor(targets, link.low, link.high) if link.name != "identity" else 0.0
+            return Told(link.name, guess / count if math.isfinite(guess) else None, floor / known if known else 0.0)
+    return None
+
+
+def _behind_relu(z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> Told | None:
+    """The same of a ReLU before a squared error."""
+    is_live = slope != 0
+    live = int(is_live.sum())
+    if min(live, z.numel() - live) < SAMPLES or bool((is_live != (z > 0)).any()):
+        return None
+    errors, values = slope[is_live], z[is_live]
+    if errors.abs().std() < FITS * errors.abs().mean():  # those of an absolute error
+        return None
+    for count in counts:
+        targets = values - count * errors / 2
+        hidden = (count * loss - float((count * errors / 2).square().sum())) / (z.numel() - live)
+        size, variance = float(targets.square().mean()), float(targets.var())
+        if variance > 0 and size / LIKE < hidden < size * LIKE:
+            lost = float(targets.clamp(max=0).square().mean())
+            return Told("relu", variance * z.numel() / count, lost / variance)
+    return None

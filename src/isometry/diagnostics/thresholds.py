@@ -79,6 +79,7 @@ THRESHOLDS: dict[str, Threshold] = {
     # ---------------------------------------------------------------------------------- head and inputs
     "head.softmax": Threshold(0.03, "|Σ_k ∂L/∂z_k| behind a softmax is 0 in exact numbers; bfloat16 rounds by 0.004"),
     "head.chance": Threshold(0.2, f"first loss this near to ln K: {_FITTED}"),
+    "head.out_of_reach": Threshold(0.2, f"share of a guess's loss; tanh and normal targets have 0.16: {_FITTED}"),
     "head.squashed": Threshold(
         0.35, "of the gradient √(1-1/K)/B that ln K has: a softmax in between leaves 1/K, a sigmoid 1/4"
     ),
