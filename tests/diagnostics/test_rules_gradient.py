@@ -66,7 +66,8 @@ def through_time(*shown: TimeProfile) -> Profile:
 # ---------------------------------------------------------------------------------------------- thresholds
 EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     # rule, threshold, the factor that fires, a run by the value
-    (rules.vanishing_gradients, "depth.vanishing_decades", ABOVE, lambda v: run(profile(stack(v)), fallen(0.07))),
+    (rules.vanishing_gradients, "depth.vanishing_decades", ABOVE, lambda v: run(profile(stack(v)), fallen(0.6))),
+    (rules.vanishing_gradients, "depth.slow_decades", ABOVE, lambda v: run(profile(stack(v)), fallen(0.3))),
     (rules.vanishing_gradients, "depth.stuck_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
     (rules.vanishing_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(-6, quality=v)), flat())),
     (rules.exploding_gradients, "depth.exploding_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
@@ -108,6 +109,7 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
         lambda v: run(through_time(over_time(6)), fallen(v)),
     ),
     # strong evidence counts though the loss falls
+    (rules.vanishing_gradients, "loss.slow", BELOW, lambda v: run(profile(stack(-2.5)), fallen(v))),
     (rules.vanishing_gradients, "loss.converged", BELOW, lambda v: run(profile(stack(-6)), fallen(v))),
     (
         rules.vanishing_gradients,

@@ -153,6 +153,13 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         lambda v: run(squashed(loss=CHANCE * (1 - v))),
     ),
     ("squashed, sum", rules.bad_output_head, "head.softmax", BELOW, lambda v: run(squashed(total=10 * v))),
+    (
+        "out of reach",
+        rules.bad_output_head,
+        "head.out_of_reach",
+        ABOVE,
+        lambda v: run(replace(classifier(), link="tanh", out_of_reach=v), falling()),
+    ),
     ("masked, sum", rules.bad_output_head, "head.softmax", ABOVE, lambda v: run(masked(total=v))),
     ("masked, one output", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(single(v), flat())),
     ("masked, zeros", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(masked(zeros=v))),
@@ -178,6 +185,13 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         "depth.forward_decades",
         ABOVE,
         lambda v: run(profile(stack(forward=-v)), flat()),
+    ),
+    (
+        "growing activations, slow",
+        rules.bad_init_scale,
+        "depth.forward_extreme",
+        ABOVE,
+        lambda v: run(profile(stack(forward=v)), falling(2.0, 1.2)),
     ),
     (
         "noisy activations",

@@ -19,8 +19,9 @@ from .thresholds import limit
 
 # ------------------------------------------------------------------------------------------------- depth
 def vanishing_gradients(evidence: Evidence) -> Finding | None:
-    """∂L/∂z loses three decades or more on its way back; a little less where the loss does not fall."""
-    enough = limit("depth.stuck_decades") if evidence.is_stuck else limit("depth.vanishing_decades")
+    """∂L/∂z loses three decades or more on its way back; less where the loss falls slowly or not at all."""
+    slow = limit("depth.slow_decades") if evidence.learns_slowly else limit("depth.vanishing_decades")
+    enough = limit("depth.stuck_decades") if evidence.is_stuck else slow
     hits = [_is_slope(fit) and fit.decades <= enough for _, fit in evidence.flows]
     first, persists = evidence.first_flow, evidence.persists(hits)
     from_start = first is not None and _is_slope(first) and first.decades <= enough

@@ -122,18 +122,20 @@ def _wrong_head(profile: Profile) -> str:
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
-    if not evidence.is_tried or not evidence.profiles:
+    if not evidence.profiles or not evidence.is_old_enough or not (evidence.is_tried or evidence.learns_slowly):
         return None
     may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # at once
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
     is_wild = loss is not None and chance is not None and loss > limit("head.large_loss") * chance
-    if is_wild and head is not None and evidence.is_softmax and not may_fall:  # values may be as small as they like
+    is_wild = is_wild and evidence.is_tried and evidence.is_softmax
+    if is_wild and head is not None and not may_fall:  # values may be as small as they like
         size = head.activation_rms
         words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: logits start at a size of {size:.3g}."
         return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss or 0.0, "logits": size})
     fit = first.forward
-    if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < limit("depth.forward_decades"):
+    enough = limit("depth.forward_decades") if evidence.is_tried else limit("depth.forward_extreme")
+    if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < enough:
         return None
     words = f"Activations change by ×{fit.gain:.2f} per layer on their way up, {fit.decades:+.1f} decades in all."
     return Finding("bad_init_scale", CRITICAL, words, (), {"gain": fit.gain, "decades": fit.decades})

@@ -40,11 +40,13 @@ THRESHOLDS: dict[str, Threshold] = {
     # ---------------------------------------------------------------------------------------------- depth
     "depth.vanishing_decades": Threshold(-3.0, "AUTOTRAINER's ratio of 1e-3 (ICSE 2021), of ∂L/∂z in place of ∂L/∂W"),
     "depth.stuck_decades": Threshold(-1.7, f"where the loss does not fall; other faults start above -1.2: {_FITTED}"),
+    "depth.slow_decades": Threshold(-2.0, f"where less than half of the loss goes; healthy ones go faster: {_FITTED}"),
     "depth.exploding_decades": Threshold(
         2.0, f"{_FITTED}; AUTOTRAINER's ratio is 70 (1.85), 20 layers of BatchNorm and ReLU have 1.21^19 (1.6)"
     ),
     "depth.quality": Threshold(0.5, f"R² of the slope: {_FITTED}"),
     "depth.forward_decades": Threshold(2.0, f"of z over the trunk: {_FITTED}; {_SMD} takes a variance ratio of 10"),
+    "depth.forward_extreme": Threshold(3.0, f"the same where less than half of the loss goes: {_FITTED}"),
     # ----------------------------------------------------------------------------------------------- time
     "time.vanishing_decades": Threshold(-4.0, f"over the sequence: {_FITTED}; a healthy LSTM has -2.1 over 28 steps"),
     "time.extreme_decades": Threshold(-8.0, f"at the start, also where the loss falls slowly: {_FITTED}"),
