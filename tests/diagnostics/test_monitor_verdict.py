@@ -308,3 +308,17 @@ def test_a_regression_on_a_constant_learns() -> None:
         batch_size=8)  # fmt: skip
     assert monitor.diagnosis == Diagnosis()
     assert wanted(monitor)[-1] < 0.1 * wanted(monitor)[0]
+
+
+def test_a_rule_that_fails_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> Diagnosis:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("isometry.diagnostics.monitor.judge", broken)
+    monitor = GradientMonitor(every_n_steps=2)
+    with pytest.warns(RuntimeWarning, match="the verdict failed, a bug of isometry's: ZeroDivisionError: division"):
+        trainer = make_trainer(monitor, max_steps=4)
+        trainer.fit(Classes(plain()), batches(4))
+    assert trainer.global_step == 4
+    assert monitor.diagnosis == Diagnosis()
+    assert len(monitor.history) > 0

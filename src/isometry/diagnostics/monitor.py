@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -267,7 +268,13 @@ class GradientMonitor(Callback):
 
     def _judge(self, trainer: Trainer, step: int) -> None:
         """The verdict after a record: told where it changes, and logged."""
-        before, self.diagnosis = self.diagnosis, judge(self.history, self.settings, self.diagnosis)
+        before = self.diagnosis
+        try:
+            self.diagnosis = judge(self.history, self.settings, before)
+        except Exception as error:  # who observes must not end what runs
+            words = f"the verdict failed, a bug of isometry's: {type(error).__name__}: {error}; the training goes on"
+            warnings.warn(words, RuntimeWarning, stacklevel=1)
+            return
         if not trainer.is_global_zero:
             return
         for line in changes(before, self.diagnosis, step):
