@@ -66,6 +66,13 @@ def single(zeros: float) -> Profile:
     return profile([*stack(), replace(head(), shape=(1,), unit_sum=None, unit_zeros=zeros)], loss=1.0)
 
 
+def wild(ratio: float, share: float = 1.0) -> History:
+    """Values whose first squares are so many times what a guess has, and that share of the first loss."""
+    output = replace(head(unit_sum=1.0), shape=(1,), activation_rms=math.sqrt(ratio))
+    loss = ratio / share
+    return run(profile([*stack(), output], loss=loss, guess=1.0), flat(loss))
+
+
 def squared(first: float, last: float, classes: int = 1, size: float = 3.0) -> list[Profile]:
     """A head before a squared error of 1, whose gradient is a share of what it would be without anything between."""
 
@@ -137,6 +144,13 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         ABOVE,
         lambda v: run(large_output(v), falling()),
     ),
+    (
+        "large inputs, slow",
+        rules.bad_input_scale,
+        "loss.slow",
+        BELOW,
+        lambda v: run(profile(input_mean=0.0, input_std=20.0), [1.0] * 30 + [1 - v] * 30),
+    ),
     ("squashed logits", rules.bad_output_head, "head.squashed", BELOW, lambda v: run(squashed(v))),
     (
         "squashed, loss above",
@@ -172,6 +186,7 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         ABOVE,
         lambda v: run(classifier(loss=v * CHANCE), flat(v * CHANCE)),
     ),
+    ("large values", rules.bad_init_scale, "head.large_values", ABOVE, wild),
     (
         "growing activations",
         rules.bad_init_scale,
@@ -447,7 +462,7 @@ def test_logits_that_start_large_are_named_with_their_size() -> None:
     finding = found(rules.bad_init_scale, made)
     assert finding is not None
     assert finding.layers == ("head",)
-    assert finding.evidence == {"loss": 30.0, "logits": 25.0}
+    assert finding.evidence == {"loss": 30.0, "outputs": 25.0}
     assert found(rules.bad_init_scale, run(classifier(loss=30.0), falling(30.0, 1.0))) is None
 
 
@@ -464,6 +479,12 @@ def test_values_that_are_small_are_no_wild_start() -> None:
     maps = profile([*stack(), head(unit_sum=1.0)], loss=1.0, guess=0.01)
     assert found(rules.bad_init_scale, run(maps, flat())) is None
     assert Evidence(run(maps, flat())).chance == 0.01
+
+
+def test_where_the_targets_make_the_loss_no_values_are_wild() -> None:
+    """Of targets near 1000 that spread by 1 the first loss is a million times a guess's, and the outputs are small."""
+    assert found(rules.bad_init_scale, wild(200, share=0.9)) is not None
+    assert found(rules.bad_init_scale, wild(200, share=0.4)) is None
 
 
 def test_wild_logits_that_fall_to_those_of_a_guess_have_learned_nothing() -> None:

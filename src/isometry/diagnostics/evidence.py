@@ -42,10 +42,6 @@ class Evidence:
         """Whether something holds persistently in the profiles."""
         return self.persists([holds(profile) for profile in self.profiles[-RECENT:]])
 
-    def in_early_profiles(self, holds: Callable[[Profile], bool]) -> bool:
-        """Whether something holds in each of the first three, or in the one of a probe."""
-        return len(self.early_profiles) >= (1 if self.is_probe else NEEDED) and all(map(holds, self.early_profiles))
-
     @property
     def early_profiles(self) -> list[Profile]:
         """The first three: what they show was there before anything was learned."""

@@ -23,7 +23,8 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
     if first is None or first.input_std is None or not math.isfinite(first.input_std):
         return None
     passes_on = first.layers[-1].activation_rms > limit("input.large_output")  # no norm is in between
-    if not evidence.is_tried and not (evidence.is_old_enough and (evidence.is_born_saturated or passes_on)):
+    suffers = evidence.is_tried or evidence.learns_slowly or evidence.is_born_saturated or passes_on
+    if not suffers or not evidence.is_old_enough:
         return None
     mean, std = first.input_mean or 0.0, first.input_std
     size = math.hypot(mean, std)
@@ -42,8 +43,9 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     """The loss does not get what it wants: squashed logits, or an activation on the head."""
     if evidence.head is None:
         return None
-    if evidence.in_early_profiles(lambda profile: (profile.out_of_reach or 0.0) >= limit("head.out_of_reach")):
-        return _out_of_reach(evidence.profiles[0], evidence.head)
+    behind = _out_of_reach(evidence)
+    if behind is not None:
+        return behind
     is_single = num_outputs(evidence.head) == 1
     tell = _masked_output if is_single else _wrong_head
     words = [tell(profile) for profile in evidence.early_profiles]
@@ -54,13 +56,19 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
     return Finding("bad_output_head", CRITICAL, words[-1], (evidence.head.name,), measured)
 
 
-def _out_of_reach(profile: Profile, head: LayerProfile) -> Finding:
-    share, guess = profile.out_of_reach or 0.0, f", {profile.guess:.3g}," if profile.guess else ""
-    words = (
-        f"A {profile.link} stands between {head.name} and the loss: {share:.0%} of what a guess has{guess} cannot be "
-        "learned for that."
-    )
-    return Finding("bad_output_head", CRITICAL, words, (head.name,), {"out_of_reach": share})
+def _out_of_reach(evidence: Evidence) -> Finding | None:
+    """What stands behind the outputs does not let them be what they should.
+
+    Behind a ReLU the outputs that ought to be negative soon are: what the first profiles say of targets counts.
+    """
+    told = [profile for profile in evidence.early_profiles if profile.link]
+    share = max((profile.out_of_reach or 0.0 for profile in told), default=0.0)
+    is_sure = len(told) >= (1 if evidence.is_probe else 2) and len({profile.link for profile in told}) == 1
+    if not is_sure or share < limit("head.out_of_reach") or evidence.head is None:
+        return None
+    name = evidence.head.name
+    words = f"A {told[0].link} stands between {name} and the loss: {share:.0%} of what a guess has is out of its reach."
+    return Finding("bad_output_head", CRITICAL, words, (name,), {"out_of_reach": share})
 
 
 def _squashed_error(evidence: Evidence) -> Finding | None:
@@ -90,7 +98,7 @@ def _squashed_error(evidence: Evidence) -> Finding | None:
 def _masked_output(profile: Profile) -> str:
     """What is wrong with a head of one output; empty: nothing."""
     head = head_of(profile)
-    if head is None or (head.unit_zeros or 0.0) < limit("head.masked"):
+    if head is None or (head.unit_zeros or 0.0) < limit("head.masked") or _is_rounded(head):
         return ""
     return f"{head.unit_zeros:.0%} of the samples get no gradient at the output {head.name}: a ReLU is behind it."
 
@@ -111,13 +119,18 @@ def _wrong_head(profile: Profile) -> str:
         return ""
     if head.activation is not None and classes > 2:
         return f"The {classes} outputs of {head.name} go through {head.activation} before the loss, which wants logits."
-    ratio, is_lost = head_gradient(head), (head.subnormal or 0.0) >= limit("fp16.subnormal")  # in rounding
-    if ratio < limit("head.squashed") and not is_lost and (head.unit_sum or 0.0) < limit("head.no_softmax"):
+    ratio = head_gradient(head)
+    if ratio < limit("head.squashed") and not _is_rounded(head) and (head.unit_sum or 0.0) < limit("head.no_softmax"):
         return (
             f"The gradient at the outputs of {head.name} is {ratio:.2f} of what cross-entropy of {classes} logits has "
             "at this loss: a softmax or sigmoid stands between them and the loss."
         )
     return ""
+
+
+def _is_rounded(head: LayerProfile) -> bool:
+    """Whether float16 has lost much of the head's gradient."""
+    return (head.subnormal or 0.0) >= limit("fp16.subnormal")
 
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
@@ -127,12 +140,13 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # at once
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
-    is_wild = loss is not None and chance is not None and loss > limit("head.large_loss") * chance
-    is_wild = is_wild and evidence.is_tried and evidence.is_softmax
-    if is_wild and head is not None and not may_fall:  # values may be as small as they like
+    if evidence.is_tried and loss is not None and chance and head is not None and not may_fall:
         size = head.activation_rms
-        words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: logits start at a size of {size:.3g}."
-        return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss or 0.0, "logits": size})
+        is_wild = evidence.is_softmax and loss > limit("head.large_loss") * chance
+        are_values_wild = size**2 > max(limit("head.large_values") * chance, loss / 2)  # else the targets are large
+        if is_wild or are_values_wild:
+            words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
+            return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
     fit = first.forward
     enough = limit("depth.forward_decades") if evidence.is_tried else limit("depth.forward_extreme")
     if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < enough:

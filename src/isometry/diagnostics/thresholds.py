@@ -92,6 +92,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.flat": Threshold(2.0, "RMS of z, where σ' is 0.1 and less"),
     "head.guess": Threshold(0.3, f"about the squared error (1-1/K)/K of a guess among K classes: {_FITTED}"),
     "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
+    "head.large_values": Threshold(100.0, "first squared outputs over a guess's loss: ten times what targets spread"),
     "head.masked": Threshold(0.2, f"share of exact zeros among the gradients of a sample's outputs: {_FITTED}"),
     "loss.unbounded": Threshold(1000.0, f"times its first size, below zero: {_FITTED}"),
     "input.large_std": Threshold(10.0, f"{_FITTED}"),
