@@ -316,8 +316,8 @@ def test_a_rule_that_fails_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("isometry.diagnostics.monitor.judge", broken)
     monitor = GradientMonitor(every_n_steps=2)
+    trainer = make_trainer(monitor, max_steps=4)
     with pytest.warns(RuntimeWarning, match="the verdict failed, a bug of isometry's: ZeroDivisionError: division"):
-        trainer = make_trainer(monitor, max_steps=4)
         trainer.fit(Classes(plain()), batches(4))
     assert trainer.global_step == 4
     assert monitor.diagnosis == Diagnosis()
