@@ -63,6 +63,11 @@ def through_time(*shown: TimeProfile) -> Profile:
     return profile(stack(count=3), times=shown)
 
 
+def evenly(gain: float, steps: int = 16) -> TimeProfile:
+    """By the same factor in each step back."""
+    return TimeProfile("rnn", tuple(gain ** (steps - 1 - t) for t in range(steps)))
+
+
 # ---------------------------------------------------------------------------------------------- thresholds
 EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     # rule, threshold, the factor that fires, a run by the value
@@ -95,6 +100,18 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
         "time.exploding_decades",
         ABOVE,
         lambda v: run(through_time(over_time(v)), flat()),
+    ),
+    (
+        rules.exploding_through_time,
+        "time.exploding_gain",
+        ABOVE,
+        lambda v: run(through_time(evenly(v)), flat()),
+    ),
+    (
+        rules.exploding_through_time,
+        "time.steep_decades",
+        ABOVE,
+        lambda v: run(through_time(evenly(10 ** (v / 7), steps=8)), flat()),
     ),
     (rules.dead_units, "units.dead", ABOVE, lambda v: and_also(run(None, flat()), dead(v))),
     (rules.saturated_units, "units.saturated", ABOVE, lambda v: run(with_shares("saturated", v), flat())),

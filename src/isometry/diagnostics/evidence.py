@@ -220,8 +220,9 @@ class Evidence:
         What the first profiles say of the targets; else ln K where the head's K outputs go through a softmax: a loss
         that is multiplied by a constant has gradients that are, too; both at once tell of it.
         """
-        known = [profile.guess for profile in self.early_profiles if profile.guess]
-        if known and len(known) == len(self.early_profiles):  # another loss may look like one of these by chance, once
+        finite = [profile for profile in self.early_profiles if math.isfinite(profile.loss or 0.0)]
+        known = [profile.guess for profile in finite if profile.guess]
+        if known and len(known) == len(finite):  # another loss may look like one of these by chance, once
             return statistics.median(known)
         if self.head is None or not self.is_softmax:
             return None

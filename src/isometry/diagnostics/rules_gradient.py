@@ -90,7 +90,7 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
 
 
 def exploding_through_time(evidence: Evidence) -> Finding | None:
-    """∂L/∂h_t grows by two decades or more over the sequence."""
+    """∂L/∂h_t grows by two decades or more over the sequence, or by one at a fifth a step."""
     profiles = [profile for profile in evidence.profiles if profile.times]
     hits = [any(map(_explodes_in_time, profile.times)) for profile in profiles]
     is_over = evidence.is_broken and bool(hits) and hits[0]  # too soon for three profiles
@@ -143,7 +143,8 @@ def _forgets(time: TimeProfile) -> bool:
 
 
 def _explodes_in_time(time: TimeProfile) -> bool:
-    return _decades(time) >= limit("time.exploding_decades")
+    is_steep = time.fit is not None and time.fit.gain >= limit("time.exploding_gain")
+    return _decades(time) >= (limit("time.steep_decades") if is_steep else limit("time.exploding_decades"))
 
 
 # ------------------------------------------------------------------------------------------------- units

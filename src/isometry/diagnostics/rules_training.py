@@ -143,8 +143,9 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     if evidence.is_tried and loss is not None and chance and head is not None and not may_fall:
         size = head.activation_rms
         is_wild = evidence.is_softmax and loss > limit("head.large_loss") * chance
-        are_values_wild = size**2 > max(limit("head.large_values") * chance, loss / 2)  # else the targets are large
-        if is_wild or are_values_wild:
+        are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
+        makes_the_loss = size**2 > loss / 2  # else it is the targets that are large
+        if is_wild or (are_values and makes_the_loss and size**2 > limit("head.large_values") * chance):
             words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
             return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
     fit = first.forward

@@ -53,6 +53,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "time.least_gain": Threshold(0.3, f"a step, where there is a loss at each: {_FITTED}; torch's own LSTM has 0.8"),
     "time.horizon": Threshold(0.25, f"share of the sequence within which it falls tenfold: {_FITTED}"),
     "time.exploding_decades": Threshold(2.0, f"over the sequence: {_FITTED}"),
+    "time.exploding_gain": Threshold(1.2, f"a step, which is chaos: three times a critical init has 1.4: {_FITTED}"),
+    "time.steep_decades": Threshold(1.0, f"over the sequence, at such a gain: {_FITTED}"),
     # ---------------------------------------------------------------------------------------------- units
     "units.dead": Threshold(0.5, f"share of a layer: {_SMD} and {_TDC}"),
     "units.all_dead": Threshold(0.95, f"share of a layer that counts though the loss falls: {_FITTED}"),
