@@ -25,7 +25,7 @@ LARGEST = 1 << 17  # outputs: so many take 9 ms on a CPU, 128 rows of 10 take 0.
 LARGEST_LINKED = 1 << 14  # for what is tried after that
 SAMPLES = 8  # at least: what fewer targets spread is noise
 ROWS_PER_CLASS = 10  # at least, for the same reason
-LIKE = 3.0  # the targets that a ReLU hides are larger or smaller than the others by so much at most
+LIKE = 10.0  # mean square of the targets that a ReLU hides over that of the others, either way, at most
 
 
 @dataclass(frozen=True, slots=True)
