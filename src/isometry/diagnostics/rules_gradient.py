@@ -78,11 +78,13 @@ def _along_depth(rule: str, verb: str, profile: Profile, fit: Fit) -> Finding:
 
 # -------------------------------------------------------------------------------------------------- time
 def vanishing_through_time(evidence: Evidence) -> Finding | None:
-    """∂L/∂h_t loses four decades or more over the sequence, and most of that soon."""
+    """∂L/∂h_t loses four decades or more over the sequence, and most of that soon; or most of it in each step."""
     profiles = [profile for profile in evidence.profiles if profile.times]
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
     is_extreme = bool(hits) and hits[0] and all(any(map(_forgets, profile.times)) for profile in profiles[:3])
-    if is_extreme and evidence.learns_slowly and evidence.is_old_enough:
+    is_lost = bool(hits) and all(any(map(_is_lost, profile.times)) for profile in profiles[:3])
+    suffers = (is_extreme and evidence.learns_slowly) or (is_lost and not evidence.has_converged)
+    if suffers and hits[0] and evidence.is_old_enough:
         return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
     if evidence.learns or not evidence.persists(hits) or not hits[0]:  # else it follows from the steps
         return None
@@ -137,9 +139,11 @@ def _forgets(time: TimeProfile) -> bool:
 
     Where there is a loss at each step, the last one need not look far back; but it should look back at all.
     """
-    if time.last_norms:
-        return time.fit is not None and time.fit.gain <= limit("time.least_gain")
-    return _decades(time) <= limit("time.extreme_decades")
+    return _is_lost(time) if time.last_norms else _decades(time) <= limit("time.extreme_decades")
+
+
+def _is_lost(time: TimeProfile) -> bool:
+    return time.fit is not None and time.fit.gain <= limit("time.least_gain")
 
 
 def _explodes_in_time(time: TimeProfile) -> bool:
