@@ -6,19 +6,25 @@ on it is part of what thresholds are set on, and the next one takes its place.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import round_1.cases
 import round_2.cases
 import round_3.cases
 import round_3.cases_of_series
+import round_4.cases
+import round_4.cases_of_sequences
 from entry import Case
 
 SEEDS = (1, 2, 3)
-CASES: tuple[Case, ...] = (
+_TRAINING = (
     *round_1.cases.CASES,
     *round_2.cases.CASES,
     *round_3.cases.CASES,
     *round_3.cases_of_series.CASES,
 )
+_HELD_OUT = (*round_4.cases.CASES, *round_4.cases_of_sequences.CASES)
+CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 
 __all__ = ["BY_NAME", "CASES", "SEEDS", "Case"]

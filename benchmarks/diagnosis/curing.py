@@ -15,15 +15,14 @@ from cases import Case
 from detectors import Trace
 from measures import Share, share
 
-from isometry.diagnostics.findings import CRITICAL, Diagnosis, Remedy
+from isometry.diagnostics.findings import Diagnosis, Remedy
 
 RANKS = 3
 
 
 def advice(found: Diagnosis) -> tuple[Remedy, ...]:
-    """The first remedies of the first critical finding."""
-    critical = [finding for finding in found.findings if finding.severity == CRITICAL]
-    return critical[0].remedies[:RANKS] if critical else ()
+    """The first remedies, as `isometry diagnose` tries them; none without an alarm."""
+    return () if found.healthy else found.remedies[:RANKS]
 
 
 def cure_words(case: Case, remedy: Remedy) -> tuple[str, ...] | None:

@@ -24,6 +24,11 @@ import round_3.kinds
 import round_3.losses
 import round_3.tasks
 import round_3.tasks_of_series
+import round_4.kinds
+import round_4.losses
+import round_4.players
+import round_4.tasks
+import round_4.tasks_of_sequences
 import tasks
 import torch
 import torch.nn.functional as F
@@ -33,10 +38,17 @@ from pytorch_lightning import LightningModule
 from tasks import TEST, Batches, Task
 from torch import Tensor, nn
 
-KINDS = round_1.kinds.KINDS | round_2.kinds.KINDS | round_3.kinds.KINDS
-TASKS = tasks.TASKS | round_2.tasks.TASKS | round_3.tasks.TASKS | round_3.tasks_of_series.TASKS
-LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES
-SCORES = round_2.losses.SCORES | round_3.losses.SCORES
+KINDS = round_1.kinds.KINDS | round_2.kinds.KINDS | round_3.kinds.KINDS | round_4.kinds.KINDS
+TASKS = (
+    tasks.TASKS
+    | round_2.tasks.TASKS
+    | round_3.tasks.TASKS
+    | round_3.tasks_of_series.TASKS
+    | round_4.tasks.TASKS
+    | round_4.tasks_of_sequences.TASKS
+)
+LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES | round_4.losses.LOSSES
+SCORES = round_2.losses.SCORES | round_3.losses.SCORES | round_4.losses.SCORES
 
 
 class Plain(LightningModule):
@@ -196,6 +208,9 @@ def make(kind: str, words: Sequence[str], seed: int) -> tuple[LightningModule, B
     if kind == "gan":
         critic = build(KINDS["dense"], knobs.read(["depth=3", "width=32", "activation=leaky_relu"]), _beliefs(task))
         return Adversarial(network, critic, task, s), Batches(task, s, seed), s
+    if kind == "actor_critic":
+        critic = build(KINDS[kind], s, _beliefs(task))
+        return round_4.players.ActorCritic(network, critic, task, s), Batches(task, s, seed), s
     if kind == "fine_tuned":
         _pretrain(network, task, seed)
         network.trunk.requires_grad_(not s.freeze)

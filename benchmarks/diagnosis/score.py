@@ -6,8 +6,8 @@
 A broken training is a case's `fault`; healthy are the healthy cases and the twins of the broken ones. An alarm of ours
 is a critical finding at the end of the training ("on the way": at any logged step); of the others, any alarm. The right
 fault is named where what the first alarm means is among the case's rules, out of all broken trainings. Intervals: 95 %,
-from draws of whole cases. Numbers go to TRACES/score.json as well. With --cures the remedies of the first critical
-finding are carried out, one after another until one cures.
+from draws of whole cases. Numbers go to TRACES/score.json as well. With --cures the remedies are carried out, those of
+the first finding first, until one cures.
 
 Thresholds are set on the training part. A scoring of the held-out part is entered in held_out.jsonl, so that everybody
 sees how often, and with how many sets of thresholds, it was looked at. Once its misses were looked at, it is part of

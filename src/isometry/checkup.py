@@ -23,7 +23,7 @@ from . import build
 from .config import Config
 from .data.image_data import ImageData
 from .data.sources import ImageSet
-from .diagnostics.findings import Finding, Trial
+from .diagnostics.findings import Trial
 from .diagnostics.probe import probe
 from .diagnostics.profile import Profile
 from .diagnostics.rules import diagnose
@@ -96,9 +96,9 @@ def _affordable_steps(config: Config, images: Images) -> int:
 
 
 def _try_remedies(config: Config, images: Images, steps: int, before: Trial) -> Iterator[tuple[Trial, str]]:
-    """(trial, verdict) of each remedy of the critical findings, first those of the first one."""
+    """(trial, verdict) of each remedy that the command line has words for."""
     trained = 0
-    for overrides in _candidates(before.diagnosis.findings):
+    for overrides in dict.fromkeys(remedy.overrides for remedy in before.diagnosis.remedies if remedy.overrides):
         try:
             changed = change(config.model_dump(), overrides)
             profile = _probe(changed, images)
@@ -112,11 +112,6 @@ def _try_remedies(config: Config, images: Images, steps: int, before: Trial) -> 
                 yield after, after.verdict(before)
         except ConfigError as error:
             yield Trial(overrides, None), f"refused: {str(error).splitlines()[0].removeprefix('error: ')}"
-
-
-def _candidates(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
-    """The overrides of all remedies, each once."""
-    return list(dict.fromkeys(r.overrides for finding in findings for r in finding.remedies if r.overrides))
 
 
 def _still(before: Trial, profile: Profile) -> bool:

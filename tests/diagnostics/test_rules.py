@@ -349,3 +349,11 @@ def test_a_finding_is_seen_in_a_thinned_history_as_in_a_whole_one() -> None:
     for step, loss in enumerate(losses):
         made.append(record(EACH * step, [loss] * EACH))
     assert names(judge(made)) == ["diverging_loss"]
+
+
+def test_what_to_try_is_told_once_and_in_the_order_of_the_findings() -> None:
+    init, norm, other = Remedy("init", "", ("init=he",)), Remedy("norm", ""), Remedy("init", "", ("init=lsuv",))
+    first = Finding("vanishing_gradients", CRITICAL, "", remedies=(init, norm))
+    second = Finding("dead_units", CRITICAL, "", remedies=(norm, other, init))
+    assert Diagnosis((first, second)).remedies == (init, norm, other)
+    assert Diagnosis().remedies == ()

@@ -399,6 +399,13 @@ def test_a_gradient_that_comes_to_vanish_over_time_does_so_for_another_reason() 
     assert found(rules.vanishing_through_time, run([FINE, *[odd] * 5], flat())) is None
 
 
+def test_an_explosion_from_the_start_counts_where_nothing_is_learned_since() -> None:
+    odd = profile(times=(over_time(4.0),))
+    assert found(rules.exploding_through_time, run([odd] * 3 + [FINE] * 3, flat())) is not None
+    assert found(rules.exploding_through_time, run([odd] * 2 + [FINE] * 4, flat())) is None
+    assert found(rules.exploding_through_time, run([odd] * 3 + [FINE] * 3, fallen(0.07))) is None
+
+
 def test_a_healthy_lstm_is_short_of_vanishing() -> None:
     assert found(rules.vanishing_through_time, run(through_time(over_time(-2.1, steps=28)), flat())) is None
 

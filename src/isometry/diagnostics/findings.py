@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from .profile import Profile
@@ -72,6 +73,14 @@ class Diagnosis:
     def verdict(self) -> str:
         """`healthy`, or the first finding: `critical: vanishing_gradients`."""
         return f"{self.findings[0].severity}: {self.findings[0].rule}" if self.findings else "healthy"
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Those of all findings, each once: what to try, and in which order."""
+        found: dict[tuple[str, tuple[str, ...]], Remedy] = {}
+        for remedy in chain.from_iterable(finding.remedies for finding in self.findings):
+            found.setdefault((remedy.action, remedy.overrides), remedy)
+        return tuple(found.values())
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

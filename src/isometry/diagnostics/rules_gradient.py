@@ -95,10 +95,12 @@ def exploding_through_time(evidence: Evidence) -> Finding | None:
     """∂L/∂h_t grows by two decades or more over the sequence, or by one at a fifth a step."""
     profiles = [profile for profile in evidence.profiles if profile.times]
     hits = [any(map(_explodes_in_time, profile.times)) for profile in profiles]
-    is_over = evidence.is_broken and bool(hits) and hits[0]  # too soon for three profiles
-    if evidence.learns or not (is_over or evidence.persists(hits)):
+    persists = evidence.persists(hits)
+    is_over = evidence.is_broken and hits[:1] == [True]  # too soon for three profiles
+    was_so = evidence.is_stuck and hits[:NEEDED] == [True] * NEEDED  # and nothing was learned since
+    if evidence.learns or not (is_over or was_so or persists):
         return None
-    shown = profiles[0] if is_over else profiles[-1]
+    shown = profiles[-1] if persists and not is_over else profiles[0]
     return _through_time("exploding_through_time", "grows", shown, _explodes_in_time)
 
 

@@ -1,0 +1,131 @@
+"""The trainings of the fourth round's nets of sequences and of more than one part, by its second author."""
+
+from __future__ import annotations
+
+from entry import plain
+
+_RNN = "cell=rnn init=orthogonal"
+_SGD = "optimizer=sgd"
+_EXPLODES = "exploding_gradients bad_init_scale bad_output_head non_finite"
+_CHAOTIC = "exploding_through_time exploding_gradients saturated_units"
+
+_BROKEN = (
+    # --- the gradient over time
+    plain("questions-forget", "minimal_gate", "task=late_questions length=24 forget_bias=3 steps=150",
+          "forget_bias=-5", "vanishing_through_time"),
+    plain("knocks-forget", "conv_then_cell", "task=knocks length=64 forget_bias=4 lr=0.01",
+          "forget_bias=-5", "vanishing_through_time"),
+    plain("knocks-short-memory", "conv_then_cell", f"task=knocks length=64 {_RNN} lr=0.003",
+          "recurrent_gain=0.2", "vanishing_through_time"),
+    plain("curtain-forget", "frames", "cell=lstm forget_bias=3 length=12 steps=120",
+          "forget_bias=-5", "vanishing_through_time"),
+    plain("facts-chaotic", "minimal_gate", f"length=24 {_RNN} lr=0.002 steps=150",
+          "recurrent_gain=3", _CHAOTIC),
+    plain("bursts-chaotic", "attention_pool", f"{_RNN} lr=0.003",
+          "recurrent_gain=4", _CHAOTIC),
+    plain("curtain-chaotic", "frames", f"{_RNN} lr=0.002 steps=120",
+          "recurrent_gain=4", _CHAOTIC),
+    plain("walks-chaotic", "conv_then_cell", f"{_RNN} lr=0.002 length=96",
+          "recurrent_gain=5", _CHAOTIC),
+    # --- the gradient over depth
+    plain("bearings-default-init", "signal_resnet", "norm=none skip=false depth=6 steps=150",
+          "init=default", "vanishing_gradients bad_init_scale"),
+    plain("walks-small-normal", "conv_then_cell", "depth=9 lr=0.003 steps=120",
+          "init=normal", "vanishing_gradients bad_init_scale", "N(0, 0.01²), as old recipes have it"),
+    plain("curtain-default-init", "frames", "depth=6 steps=120",
+          "init=default", "vanishing_gradients bad_init_scale"),
+    plain("curtain-sigmoid", "frames", "depth=4 activation=tanh init=xavier steps=120",
+          "activation=sigmoid", "vanishing_gradients saturated_units"),
+    plain("bearings-wide-init", "signal_resnet", f"{_SGD} lr=0.02 norm=none depth=6 branch_gain=0.3 steps=150",
+          "init_gain=3", _EXPLODES),
+    plain("curtain-wide-init", "frames", "depth=4 lr=0.002 steps=120",
+          "init_gain=4", _EXPLODES),
+    plain("rounds-no-norm", "letters_ahead", f"{_SGD} lr=0.1 depth=6 batch=32 steps=100",
+          "norm=none", _EXPLODES),
+    # --- the start, units
+    plain("bearings-constant", "signal_resnet", "norm=group",
+          "init=constant", "symmetric_init"),
+    plain("rounds-zeros", "letters_ahead", "steps=80",
+          "init=zeros", "symmetric_init no_gradient vanishing_gradients"),
+    plain("clouds-saturated", "conv_lstm", f"{_SGD} lr=1",
+          "init_gain=40", "saturated_units bad_init_scale exploding_through_time exploding_gradients"),
+    plain("lights-saturated", "actor_critic", "lr=0.003",
+          "init_gain=30", "saturated_units bad_init_scale bad_output_head exploding_through_time"),
+    plain("curtain-born-dead", "frames", "",
+          "bias=-10", "dead_units"),
+    plain("bearings-killed", "signal_resnet", "norm=none lr=0.002",
+          "schedule=spike", "dead_units update_too_large diverging_loss"),
+    # --- the rate
+    plain("facts-huge-rate", "minimal_gate", "steps=120",
+          "lr=1", "update_too_large diverging_loss saturated_units"),
+    plain("lights-huge-rate", "actor_critic", "",
+          "lr=1", "update_too_large diverging_loss saturated_units"),
+    plain("walks-diverge", "conv_then_cell", f"{_SGD} lr=0.03",
+          "lr=10", "diverging_loss update_too_large non_finite dead_units"),
+    plain("clouds-tiny-rate", "conv_lstm", "",
+          "lr=1e-6", "update_too_small"),
+    plain("facts-clipped", "minimal_gate", f"{_SGD} lr=0.5",
+          "clip=0.001", "chronic_clipping update_too_small"),
+    plain("rounds-clipped", "letters_ahead", f"{_SGD} lr=0.3 steps=100",
+          "clip=0.0001 clip_by=value", "chronic_clipping update_too_small"),
+    # --- the loss, the head, the data
+    plain("bearings-double-softmax", "signal_resnet", f"{_SGD} lr=0.03",
+          "head=softmax", "bad_output_head", "softmax in the model and in the loss"),
+    plain("walks-relu-head", "conv_then_cell", "",
+          "head=relu", "bad_output_head", "half of the targets are negative"),
+    plain("lights-huge-logits", "actor_critic", "",
+          "head_gain=1000", "bad_output_head bad_init_scale", "all buttons but one are never tried"),
+    plain("rounds-wrong-sign", "letters_ahead", "steps=80",
+          "loss_sign=-1", "diverging_loss exploding_gradients"),
+    plain("lights-wrong-sign", "actor_critic", "",
+          "loss_sign=-1", "diverging_loss loss_at_chance", "the actor avoids what it is rewarded for"),
+    plain("bursts-raw", "attention_pool", "",
+          "raw=true", "bad_input_scale saturated_units", "thousandths with an offset"),
+    plain("walks-raw", "conv_then_cell", "",
+          "raw=true", "bad_input_scale saturated_units update_too_large", "thousandths of g, gravity included"),
+    plain("bursts-shuffled", "attention_pool", "",
+          "labels=shuffled", "loss_at_chance"),
+    plain("clouds-bad-batches", "conv_lstm", f"{_SGD} lr=0.3",
+          "bad=labels every=10", "unstable_gradients", "every tenth batch has targets of 1000 times the size"),
+    plain("walks-bad-batches", "conv_then_cell", f"{_SGD} lr=0.03",
+          "bad=inputs", "unstable_gradients", "every twentieth batch is garbage of 1000 times the size"),
+    plain("bursts-small-batchnorm", "attention_pool", "batch=2 lr=0.003 steps=350",
+          "norm=batch", "small_batch_norm unstable_gradients"),
+    # --- the graph, the numbers
+    plain("facts-forgotten", "minimal_gate", "depth=2 steps=120",
+          "trains=head", "no_gradient", "all but the head is missing from the optimizer"),
+    plain("clouds-detached", "conv_lstm", "",
+          "detach=true", "no_gradient"),
+    plain("lights-detached", "actor_critic", "",
+          "detach=true", "no_gradient"),
+    plain("walks-log", "conv_then_cell", "op=log eps=0.1",
+          "eps=0", "non_finite"),
+    plain("curtain-nan", "frames", "steps=120",
+          "bad=nan", "non_finite", "one number in each twentieth batch"),
+    plain("rounds-fp16", "letters_ahead", "loss_scale=1e-6 precision=fp16-scaled batch=32 length=12",
+          "precision=fp16", "fp16_underflow", "autocast without a loss scale"),
+)  # fmt: skip
+
+_HEALTHY = (
+    plain("healthy-facts-small-batch", "minimal_gate", "batch=8 steps=250", note="more noise than gradient"),
+    plain("healthy-facts-deep", "minimal_gate", "depth=2 norm=layer dropout=0.1 schedule=cosine steps=150"),
+    plain("healthy-bursts-lstm", "attention_pool", "cell=lstm dropout=0.3 optimizer=adamw weight_decay=0.05"),
+    plain("healthy-bursts-converged", "attention_pool", "steps=250 clip=0.5", note="loss near 0, clips at first"),
+    plain("healthy-rounds-rezero", "letters_ahead", "rezero=true norm=none depth=3 lr=0.01 batch=32",
+           note="no gradient in the branches at first"),
+    plain("healthy-rounds-warmup", "letters_ahead", "depth=3 schedule=warmup smoothing=0.1 optimizer=adamw "
+          "weight_decay=0.1 batch=32", note="rate from 0"),
+    plain("healthy-bearings-deep", "signal_resnet", f"{_SGD} lr=0.03 depth=9 schedule=cosine"),
+    plain("healthy-bearings-rezero", "signal_resnet", "norm=none rezero=true depth=6 lr=0.003 steps=150"),
+    plain("healthy-walks-sparse", "conv_then_cell", "bias=-0.5", note="most ReLUs silent, none dead"),
+    plain("healthy-walks-accumulation", "conv_then_cell", "cell=gru batch=16 accumulate=4 clip=1 steps=120",
+           note="clips now and then"),
+    plain("healthy-curtain-frozen", "frames", "freeze=true", note="the convolutions stay as they were drawn"),
+    plain("healthy-curtain-dropout", "frames", "dropout=0.3 norm=batch"),
+    plain("healthy-clouds-tiny-loss", "conv_lstm", "loss_scale=1e-4", note="Adam does not see it"),
+    plain("healthy-lights", "actor_critic", "", note="a loss that does not fall, for the reward to rise"),
+    plain("healthy-lights-clipped", "actor_critic", "cell=lstm activation=relu init=he clip=0.5 lr=0.01",
+           note="clips at first"),
+)  # fmt: skip
+
+CASES = (*_BROKEN, *_HEALTHY)
