@@ -97,8 +97,6 @@ _BROKEN = (
     plain("channels-bad-batches", "shuffled_groups", "batch=32 norm=none branch_gain=0.3",
           "bad=inputs", "unstable_gradients", "every twentieth batch is garbage of 1000 times the size"),
     # --- labels of pixels
-    plain("scenes-default-init", "atrous", "depth=8 steps=120",
-          "init=default", "vanishing_gradients bad_init_scale"),
     plain("scenes-wide-init", "atrous", "depth=6 optimizer=sgd lr=0.05",
           "init_gain=2", "exploding_gradients bad_init_scale bad_output_head diverging_loss non_finite"),
     plain("scenes-dead", "atrous", "depth=4 steps=100",
@@ -114,7 +112,6 @@ _HEALTHY = (
     plain("healthy-rays-fp16-scaled", "rays", "precision=fp16-scaled"),
     plain("healthy-rays-converged", "rays", "steps=400 schedule=cosine", note="the loss is near 0"),
     plain("healthy-rents-rezero", "quantiles", "depth=12 rezero=true norm=none"),
-    plain("healthy-rents-tiny-batch", "quantiles", "batch=4 lr=0.001 steps=250", note="more noise than gradient"),
     plain("healthy-parcels-warmup", "weighed_set", "schedule=warmup clip=1 optimizer=adamw weight_decay=0.05"),
     plain("healthy-clicks-dropout", "factors", "dropout=0.3 optimizer=adamw weight_decay=0.1"),
     plain("healthy-patches-smoothing", "patch_attention", "smoothing=0.1 dropout=0.1 schedule=warmup"),
