@@ -32,7 +32,7 @@ from hand_written import (
 )
 
 import isometry
-from isometry.diagnostics import rules, rules_gradient, rules_training, thresholds
+from isometry.diagnostics import rules, rules_gradient, rules_head, rules_training, thresholds
 from isometry.diagnostics.findings import CRITICAL, WARNING, Diagnosis, Finding, Remedy, changes
 from isometry.diagnostics.history import History, encode
 from isometry.diagnostics.remedies import _BY_RULE
@@ -53,7 +53,7 @@ def finding(rule: str, severity: str = CRITICAL) -> Finding:
 
 # ------------------------------------------------------------------------------------------------- order
 def test_every_rule_is_asked_and_has_remedies() -> None:
-    rooms = [vars(room) for room in (rules_gradient, rules_training)]
+    rooms = [vars(room) for room in (rules_gradient, rules_head, rules_training)]
     public = {
         name for room in rooms for name, value in room.items() if getattr(value, "__annotations__", {}).get("return")
         == "Finding | None" and not name.startswith("_")

@@ -38,6 +38,7 @@ from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
 from isometry.diagnostics.history import History
 from isometry.diagnostics.profile import Profile
 from isometry.diagnostics.rules import Rule, diagnose, judge
+from isometry.diagnostics.rules_head import bad_output_head
 from isometry.diagnostics.thresholds import limit
 
 
@@ -151,34 +152,34 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         BELOW,
         lambda v: run(profile(input_mean=0.0, input_std=20.0), [1.0] * 30 + [1 - v] * 30),
     ),
-    ("squashed logits", rules.bad_output_head, "head.squashed", BELOW, lambda v: run(squashed(v))),
+    ("squashed logits", bad_output_head, "head.squashed", BELOW, lambda v: run(squashed(v))),
     (
         "squashed, loss above",
-        rules.bad_output_head,
+        bad_output_head,
         "head.chance",
         BELOW,
         lambda v: run(squashed(loss=CHANCE * (1 + v))),
     ),
     (
         "squashed, loss below",
-        rules.bad_output_head,
+        bad_output_head,
         "head.chance",
         BELOW,
         lambda v: run(squashed(loss=CHANCE * (1 - v))),
     ),
-    ("squashed, sum", rules.bad_output_head, "head.softmax", BELOW, lambda v: run(squashed(total=10 * v))),
+    ("squashed, sum", bad_output_head, "head.softmax", BELOW, lambda v: run(squashed(total=10 * v))),
     (
         "out of reach",
-        rules.bad_output_head,
+        bad_output_head,
         "head.out_of_reach",
         ABOVE,
         lambda v: run(replace(classifier(), link="tanh", out_of_reach=v), falling()),
     ),
-    ("masked, sum", rules.bad_output_head, "head.softmax", ABOVE, lambda v: run(masked(total=v))),
-    ("masked, one output", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(single(v), flat())),
-    ("masked, zeros", rules.bad_output_head, "head.masked", ABOVE, lambda v: run(masked(zeros=v))),
-    ("masked, large loss", rules.bad_output_head, "head.large_loss", BELOW, lambda v: run(masked(loss=v * CHANCE))),
-    ("masked, small loss", rules.bad_output_head, "head.chance", BELOW, lambda v: run(masked(loss=(1 - v) * CHANCE))),
+    ("masked, sum", bad_output_head, "head.softmax", ABOVE, lambda v: run(masked(total=v))),
+    ("masked, one output", bad_output_head, "head.masked", ABOVE, lambda v: run(single(v), flat())),
+    ("masked, zeros", bad_output_head, "head.masked", ABOVE, lambda v: run(masked(zeros=v))),
+    ("masked, large loss", bad_output_head, "head.large_loss", BELOW, lambda v: run(masked(loss=v * CHANCE))),
+    ("masked, small loss", bad_output_head, "head.chance", BELOW, lambda v: run(masked(loss=(1 - v) * CHANCE))),
     (
         "large logits",
         rules.bad_init_scale,
@@ -265,22 +266,22 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
     ("a loss that is back", rules.diverging_loss, "loss.back", ABOVE, lambda v: run(None, back(v))),
     ("a loss that is noisy", rules.diverging_loss, "loss.noise", ABOVE, lambda v: run(None, noisy(v))),
     ("a steady loss", rules.loss_at_chance, "loss.chance_most", BELOW, lambda v: run(classifier(), [v * CHANCE] * 60)),
-    ("squashed, no softmax", rules.bad_output_head, "head.no_softmax", BELOW, lambda v: run(squashed(total=v))),
-    ("squared, share", rules.bad_output_head, "head.sigmoid", BELOW, lambda v: run(squared(v, v / 3), flat())),
-    ("squared, least", rules.bad_output_head, "head.sigmoid_least", ABOVE, lambda v: run(squared(v, v / 3), flat())),
-    ("squared, flat", rules.bad_output_head, "head.saturates", BELOW, lambda v: run(squared(0.2, 0.2 * v), flat())),
-    ("squared, far out", rules.bad_output_head, "head.flat", ABOVE, lambda v: run(squared(0.2, 0.02, 1, v), flat())),
-    ("squared, slow", rules.bad_output_head, "loss.slow", BELOW, lambda v: run(squared(0.2, 0.02), back(1 - v))),
+    ("squashed, no softmax", bad_output_head, "head.no_softmax", BELOW, lambda v: run(squashed(total=v))),
+    ("squared, share", bad_output_head, "head.sigmoid", BELOW, lambda v: run(squared(v, v / 3), flat())),
+    ("squared, least", bad_output_head, "head.sigmoid_least", ABOVE, lambda v: run(squared(v, v / 3), flat())),
+    ("squared, flat", bad_output_head, "head.saturates", BELOW, lambda v: run(squared(0.2, 0.2 * v), flat())),
+    ("squared, far out", bad_output_head, "head.flat", ABOVE, lambda v: run(squared(0.2, 0.02, 1, v), flat())),
+    ("squared, slow", bad_output_head, "loss.slow", BELOW, lambda v: run(squared(0.2, 0.02), back(1 - v))),
     (
         "one-hot, above a guess",
-        rules.bad_output_head,
+        bad_output_head,
         "head.guess",
         BELOW,
         lambda v: run(squared(0.2, 0.1, CLASSES), [0.25] * 30 + [0.09 * (1 + v)] * 30),
     ),
     (
         "one-hot, below a guess",
-        rules.bad_output_head,
+        bad_output_head,
         "head.guess",
         BELOW,
         lambda v: run(squared(0.2, 0.1, CLASSES), [0.25] * 30 + [0.09 * (1 - v)] * 30),
@@ -401,13 +402,13 @@ def test_the_gradient_of_a_guess_has_ratio_1() -> None:
 def test_the_first_three_profiles_of_a_training_have_to_show_a_bad_head(early: str, fires: bool) -> None:
     for wrong in (squashed(), masked(), classifier(activation="sigmoid")):
         made = run([wrong if mark == "O" else classifier() for mark in early])
-        assert (found(rules.bad_output_head, made) is not None) == fires
+        assert (found(bad_output_head, made) is not None) == fires
         assert "bad_output_head" in [finding.rule for finding in diagnose(wrong).findings]
 
 
 def test_a_bad_head_says_which_kind_it_is_and_where() -> None:
     def told(shown: Profile) -> str:
-        finding = found(rules.bad_output_head, run(shown, falling()))  # it may learn: slower than it could
+        finding = found(bad_output_head, run(shown, falling()))  # it may learn: slower than it could
         assert finding is not None
         assert finding.layers == ("head",)
         return finding.explanation
@@ -420,22 +421,22 @@ def test_a_bad_head_says_which_kind_it_is_and_where() -> None:
 
 def test_one_output_without_gradients_is_wrong_only_as_long_as_the_loss_hardly_falls() -> None:
     """A hinge has none for samples beyond its margin, and learns."""
-    assert found(rules.bad_output_head, run(single(0.9), falling(2.0, 1.5))) is not None
-    assert found(rules.bad_output_head, run(single(0.9), falling(2.0, 0.5))) is None
-    assert found(rules.bad_output_head, run(single(0.9))) is None  # losses unknown
+    assert found(bad_output_head, run(single(0.9), falling(2.0, 1.5))) is not None
+    assert found(bad_output_head, run(single(0.9), falling(2.0, 0.5))) is None
+    assert found(bad_output_head, run(single(0.9))) is None  # losses unknown
 
 
 def test_a_gradient_that_float16_has_lost_part_of_says_nothing_of_the_head() -> None:
     for lost, fires in ((0.5 * limit("fp16.subnormal"), True), (limit("fp16.subnormal"), False)):
         squashed = classifier(ratio=0.5 * limit("head.squashed"), subnormal=lost)
-        assert (found(rules.bad_output_head, run(squashed, flat(CHANCE))) is not None) == fires
+        assert (found(bad_output_head, run(squashed, flat(CHANCE))) is not None) == fires
 
 
 def test_heads_of_many_and_of_one_output_may_take_turns() -> None:
     """The layer next to the loss is another one in each pass of a net with several losses."""
     turns = [classifier(), single(0.0)] * 3
-    assert found(rules.bad_output_head, run(turns, flat())) is None
-    assert found(rules.bad_output_head, run(turns[1:], flat(steps=50))) is None
+    assert found(bad_output_head, run(turns, flat())) is None
+    assert found(bad_output_head, run(turns[1:], flat(steps=50))) is None
 
 
 @pytest.mark.parametrize(
@@ -453,7 +454,7 @@ def test_heads_of_many_and_of_one_output_may_take_turns() -> None:
     ids=["plain", "trained", "ReLU", "ignored", "one output", "two sigmoids", "no head", "no loss"],
 )
 def test_heads_that_are_as_their_loss_wants_them(fine: Profile) -> None:
-    assert found(rules.bad_output_head, run(fine)) is None
+    assert found(bad_output_head, run(fine)) is None
 
 
 # -------------------------------------------------------------------------------------------- init and norm
@@ -479,6 +480,32 @@ def test_values_that_are_small_are_no_wild_start() -> None:
     maps = profile([*stack(), head(unit_sum=1.0)], loss=1.0, guess=0.01)
     assert found(rules.bad_init_scale, run(maps, flat())) is None
     assert Evidence(run(maps, flat())).chance == 0.01
+
+
+@pytest.mark.parametrize(
+    ("links", "is_found"),
+    [
+        (("tanh", None, None), False),  # once may be chance
+        (("tanh", "tanh", None), True),
+        (("tanh", "sigmoid", "tanh"), False),
+        (("relu", None, None), True),  # nothing else has its zeros
+        (("identity", "relu", "identity"), True),  # no output below zero in two batches
+        (("identity", "identity", "identity"), False),
+    ],
+)
+def test_what_stands_behind_the_outputs_is_told_twice_or_is_a_relu(
+    links: tuple[str | None, ...], is_found: bool
+) -> None:
+    shown = [replace(classifier(), link=link, out_of_reach=0.5 * (link != "identity")) for link in links]
+    assert (found(bad_output_head, run([*shown, *[classifier()] * 3], falling())) is not None) == is_found
+
+
+def test_clipping_that_leaves_steps_too_small_counts_where_little_is_learned() -> None:
+    slow = [1.0] * 30 + [0.8] * 30
+    for ratio, is_found in ((0.99 * limit("update.small"), True), (1.01 * limit("update.small"), False)):
+        made = run(None, slow, ratio=ratio, **clipped(1.0, 0.01))
+        assert (found(rules.chronic_clipping, made) is not None) == is_found
+    assert found(rules.chronic_clipping, run(None, falling(), ratio=1e-5, **clipped(1.0, 0.01))) is None
 
 
 def test_where_the_targets_make_the_loss_no_values_are_wild() -> None:

@@ -149,9 +149,31 @@ def test_few_samples_many_outputs_and_no_gradient_tell_nothing() -> None:
         assert guess(lambda z: z.square().mean(), torch.randn(shape)) is None
     assert guess(lambda z: z.square().mean(), torch.randn(SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
     few = classes(ROWS_PER_CLASS * K - 1)
-    assert guess(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K)) is None
+    uniform = guess(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K))
+    assert uniform == pytest.approx(math.log(K))  # too few to tell uneven classes
     assert told(torch.ones(B, K), torch.zeros(B, K), 1.0, -1) is None
     assert told(torch.ones(B), torch.ones(B), 1.0, -1) is None  # no batch: one sample's units
+
+
+@pytest.mark.parametrize("weight", [1e-4, 0.37, 1e4])
+def test_a_weight_of_the_loss_is_told_of_cross_entropies(weight: float) -> None:
+    """And the guess is weighed as the loss is; of squares any weight would do, so none is told."""
+    labels, bits, outputs = classes(), (torch.rand(B, K) < 0.4).float(), torch.randn(B, K)
+    for loss_fn in (
+        lambda z: F.cross_entropy(z, labels),
+        lambda z: F.binary_cross_entropy_with_logits(z, bits),
+    ):
+        plain, found = guess(loss_fn, outputs), guess(lambda z, f=loss_fn: weight * f(z), outputs)  # type: ignore[misc]
+        assert plain is not None
+        assert found == pytest.approx(weight * plain, rel=1e-3)
+    assert guess(lambda z: 0.37 * F.mse_loss(z, outputs.flip(0)), outputs) is None
+
+
+def test_wild_logits_that_are_right_have_no_gradient_and_count_all_the_same() -> None:
+    bits = (torch.arange(B) % 2).float()[:, None]
+    outputs = 1000 * torch.randn(B, 1)
+    found = guess(lambda z: F.binary_cross_entropy_with_logits(z, bits), outputs)
+    assert found == pytest.approx(math.log(2), rel=1e-3)
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])

@@ -21,6 +21,7 @@ from .findings import CRITICAL, WARNING, Diagnosis, Finding
 from .history import History, read_history
 from .profile import Profile
 from .remedies import remedies
+from .rules_head import bad_output_head
 
 Rule = Callable[[Evidence], Finding | None]
 
@@ -29,7 +30,7 @@ RULES: tuple[Rule, ...] = (
     training.bad_batches,
     gradient.symmetric_init,
     training.unbounded_loss,
-    training.bad_output_head,
+    bad_output_head,
     training.small_batch_norm,
     gradient.no_gradient,
     gradient.fp16_underflow,

@@ -2,7 +2,8 @@
 
 Nobody tells a monitor the targets y, but the gradient at the outputs o does. Of L = c·Σ(o - y)² it is 2c(o - y), of c
 times a sum of cross-entropies c(p - y), p being softmax(o) or, of binary ones, σ(o). c is 1/n for a mean over all n
-numbers or rows, 1/B for one over samples, 1 for a sum. o is z itself; or it is the sigmoid, tanh or softmax of z, and
+numbers or rows, 1/B for one over samples, 1 for a sum, and any number where somebody weighs the loss: of a
+cross-entropy it shows at the outputs that should be 0. o is z itself; or it is the sigmoid, tanh or softmax of z, and
 ∂L/∂o follows from ∂L/∂z by the chain rule, backwards. Which it was, L tells: the targets that follow have to give it
 back. (A ReLU hides those behind its zeros; where ∂L/∂z is zero just where z is not positive, the others stand for all.)
 
@@ -61,7 +62,6 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
     masked = _behind_relu(z, slope, loss, counts)
     if masked is not None:
         return masked
-    z, slope = z[is_live], slope[is_live]
     links = _LINKS if outputs.numel() <= LARGEST_LINKED else _LINKS[:1]
     return next(filter(None, (_behind(link, z, slope, loss, counts) for link in links)), None)
 
@@ -71,6 +71,17 @@ class _Classes:
     """The cross-entropy of rows of logits."""
 
     name = "classes"
+
+    @staticmethod
+    def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Those without a gradient are padding."""
+        is_live = slope.any(dim=1)
+        return o[is_live], slope[is_live]
+
+    @staticmethod
+    def count(o: Tensor, slope: Tensor) -> float:
+        """1/c, from the outputs of which p alone is left."""
+        return _usual(o.softmax(dim=1), slope)
 
     @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor | None:
@@ -86,10 +97,12 @@ class _Classes:
     @staticmethod
     def guess(targets: Tensor) -> float:
         rows, classes = targets.shape
+        if rows < ROWS_PER_CLASS * classes:
+            return rows * math.log(classes)  # so few say nothing of uneven classes
         mean = targets.mean(dim=0).clamp(min=0)
         too_small = (classes - 1) / (2 * rows)  # by so much is a sample's entropy, in the mean (Miller 1955)
         entropy = too_small - float(torch.xlogy(mean, mean).sum())
-        return rows * entropy if rows >= ROWS_PER_CLASS * classes else math.nan
+        return rows * entropy
 
     @staticmethod
     def floor(targets: Tensor, low: float, high: float) -> float:
@@ -101,6 +114,14 @@ class _Bits:
     """The binary cross-entropy of logits."""
 
     name = "bits"
+
+    @staticmethod
+    def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        return o, slope
+
+    @staticmethod
+    def count(o: Tensor, slope: Tensor) -> float:
+        return _usual(o.sigmoid(), slope)
 
     @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor | None:
@@ -130,6 +151,14 @@ class _Squares:
     name = "squares"
 
     @staticmethod
+    def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        return o, slope
+
+    @staticmethod
+    def count(o: Tensor, slope: Tensor) -> float:
+        return math.nan  # any would do
+
+    @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor:
         return o - slope / 2
 
@@ -147,6 +176,11 @@ class _Squares:
 
 
 _Loss = type[_Classes] | type[_Bits] | type[_Squares]
+
+
+def _usual(p: Tensor, slope: Tensor) -> float:
+    """p over its own gradient, where that is positive: the same in all such places."""
+    return float((p / slope)[slope > 0].median()) if bool((slope > 0).any()) else math.nan
 
 
 def _are_shares(targets: Tensor) -> bool:
@@ -187,12 +221,13 @@ _LINKS = (
 
 def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> Told | None:
     """What follows if this link stands between z and the loss; None: it does not."""
-    o = link.forward(z)
-    at_link = link.backward(o, slope)
-    if not at_link.isfinite().all():
+    outputs = link.forward(z)
+    gradient = link.backward(outputs, slope)
+    if not gradient.isfinite().all():
         return None
-    for count in counts:
-        for kind in link.losses:
+    for kind in link.losses:
+        o, at_link = kind.rows(outputs, gradient)
+        for count in filter(math.isfinite, (*counts, kind.count(o, at_link))):
             targets = kind.targets(o, count * at_link)
             if targets is None or not abs(kind.loss(o, targets) - count * loss) <= FITS * abs(count * loss):
                 continue  # NaN is not <= anything
