@@ -70,8 +70,6 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
 class _Classes:
     """The cross-entropy of rows of logits."""
 
-    name = "classes"
-
     @staticmethod
     def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         """Those without a gradient are padding."""
@@ -113,8 +111,6 @@ class _Classes:
 class _Bits:
     """The binary cross-entropy of logits."""
 
-    name = "bits"
-
     @staticmethod
     def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         return o, slope
@@ -147,8 +143,6 @@ class _Bits:
 
 class _Squares:
     """The squared error of values."""
-
-    name = "squares"
 
     @staticmethod
     def rows(o: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
