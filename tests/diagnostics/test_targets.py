@@ -169,6 +169,11 @@ def test_a_weight_of_the_loss_is_told_of_cross_entropies(weight: float) -> None:
     assert guess(lambda z: 0.37 * F.mse_loss(z, outputs.flip(0)), outputs) is None
 
 
+def test_gradients_without_bound_tell_nothing() -> None:
+    for size in (1e12, 1e30, 3e38):
+        assert told(torch.randn(B, K), size * torch.randn(B, K), 1.0, -1) is None
+
+
 def test_wild_logits_that_are_right_have_no_gradient_and_count_all_the_same() -> None:
     bits = (torch.arange(B) % 2).float()[:, None]
     outputs = 1000 * torch.randn(B, 1)

@@ -221,7 +221,9 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
         return None
     for kind in link.losses:
         o, at_link = kind.rows(outputs, gradient)
-        for count in filter(math.isfinite, (*counts, kind.count(o, at_link))):
+        for count in (*counts, kind.count(o, at_link)):
+            if not count * abs(loss) > 0:
+                continue  # no weight, or a gradient so large that none is left
             targets = kind.targets(o, count * at_link)
             if targets is None or not abs(kind.loss(o, targets) - count * loss) <= FITS * abs(count * loss):
                 continue  # NaN is not <= anything
