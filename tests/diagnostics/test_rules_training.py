@@ -500,6 +500,13 @@ def test_what_stands_behind_the_outputs_is_told_twice_or_is_a_relu(
     assert (found(bad_output_head, run([*shown, *[classifier()] * 3], falling())) is not None) == is_found
 
 
+def test_where_nothing_stands_behind_the_outputs_their_zeros_are_no_relu_s() -> None:
+    """Wild logits of one output that are right have no gradient."""
+    told = [replace(single(0.6), link="identity", out_of_reach=0.0)] * 6
+    assert found(bad_output_head, run(told, flat())) is None
+    assert found(bad_output_head, run(single(0.6), flat())) is not None
+
+
 def test_clipping_that_leaves_steps_too_small_counts_where_little_is_learned() -> None:
     slow = [1.0] * 30 + [0.8] * 30
     for ratio, is_found in ((0.99 * limit("update.small"), True), (1.01 * limit("update.small"), False)):

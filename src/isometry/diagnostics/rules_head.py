@@ -25,7 +25,7 @@ def bad_output_head(evidence: Evidence) -> Finding | None:
         return behind
     is_single = num_outputs(evidence.head) == 1
     tell = _masked_output if is_single else _wrong_head
-    words = [tell(profile) for profile in evidence.early_profiles]
+    words = ["" if profile.link == "identity" else tell(profile) for profile in evidence.early_profiles]
     if not evidence.persists([bool(text) for text in words]) or (is_single and not evidence.learns_slowly):
         return _squashed_error(evidence)
     measured = {"zeros": evidence.head.unit_zeros or 0.0}

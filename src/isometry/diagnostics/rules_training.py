@@ -132,7 +132,7 @@ def chronic_clipping(evidence: Evidence) -> Finding | None:
     if not (evidence.is_stuck or are_tiny) or not evidence.persists(hits):
         return None
     left = statistics.median(record.clip_coefficient for record in recent)
-    what = "does not fall" if evidence.is_stuck else "hardly falls"
+    what = "does not fall" if evidence.is_stuck else "falls slowly"
     words = f"Clipping leaves {left:.2g} of the gradient in nearly every step, and the loss {what}."
     return Finding("chronic_clipping", CRITICAL, words, (), {"coefficient": left})
 
