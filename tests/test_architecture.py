@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.
 
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
 BASICS = {"errors", "jsonl", "options", "catalog", "clashes", "wandb_id"}
-JUDGING = {f"diagnostics.{name}" for name in ("history", "profile", "findings", "thresholds", "evidence")}
+JUDGING = {f"diagnostics.{name}" for name in ("history", "slope", "profile", "findings", "thresholds", "evidence")}
 JUDGING |= {"diagnostics.rules_gradient", "diagnostics.rules_head", "diagnostics.rules_training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -55,10 +55,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "diagnostics": {"torch", "pytorch_lightning", "numpy"},
     "diagnostics.history": {"diagnostics.profile"},
-    "diagnostics.profile": set(),
+    "diagnostics.slope": set(),
+    "diagnostics.profile": {"diagnostics.slope"},
     "diagnostics.findings": {"diagnostics.profile"},
     "diagnostics.thresholds": set(),
-    "diagnostics.evidence": {"diagnostics.history", "diagnostics.profile", "diagnostics.thresholds"},
+    "diagnostics.evidence": {
+        "diagnostics.history",
+        "diagnostics.profile",
+        "diagnostics.slope",
+        "diagnostics.thresholds",
+    },
     "diagnostics.rules_gradient": JUDGING,
     "diagnostics.rules_head": JUDGING,
     "diagnostics.rules_training": JUDGING,

@@ -224,7 +224,7 @@ BROKEN: dict[str, Callable[[], History]] = {
     "chronic_clipping": lambda: run(None, flat(), **clipped(1.0, 0.01)),
     "non_finite": lambda: and_also(run(None, flat()), NAN),
     "no_gradient": lambda: run(profile(every(stack(), detached=True, gradient_rms=None)), flat()),
-    "fp16_underflow": lambda: run(profile(every(stack(), subnormal=0.4)), flat()),
+    "fp16_underflow": lambda: run(profile(every(stack(), underflow=0.9)), flat()),
     "loss_at_chance": lambda: run(classifier(), flat(CHANCE)),
     "bad_output_head": lambda: run(classifier(ratio=1 / CLASSES), flat(CHANCE)),
     "bad_input_scale": lambda: run(profile(input_mean=100.0, input_std=75.0, input_largest=255.0), flat()),

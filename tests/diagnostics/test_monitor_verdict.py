@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from isometry import GradientMonitor
 from isometry.diagnostics.findings import Diagnosis, Finding
 from isometry.diagnostics.rules import diagnose, judge
+from isometry.diagnostics.thresholds import limit
 
 pytestmark = LIGHTNING_SAYS
 
@@ -116,7 +117,7 @@ def test_a_finding_is_told_when_it_ends(caplog: pytest.LogCaptureFixture) -> Non
     for parameter in module.parameters():
         nn.init.ones_(parameter)
     monitor, logger = GradientMonitor(every_n_steps=1), Collector()
-    make_trainer(monitor, logger=logger).fit(module, loader([[1.0, 1.0]] * 60))
+    make_trainer(monitor, logger=logger).fit(module, loader([[1.0, 1.0]] * 140))
     told = [line.partition(". ")[0].split(": ") for line in lines(caplog) if "update_too_large" in line]
     assert [words[1:] for words in told] == [
         ["warning", "update_too_large"],
@@ -124,7 +125,7 @@ def test_a_finding_is_told_when_it_ends(caplog: pytest.LogCaptureFixture) -> Non
         ["update_too_large is over."],
     ]
     _, critical, over = (int(words[0].removeprefix("step ")) for words in told)
-    assert critical < 30 <= over
+    assert critical < 30 < limit("finding.outlasts") * 30 <= over
     statuses = logger.series("health/status")
     assert (statuses[critical], statuses[over]) == (2.0, 0.0)
 
@@ -151,7 +152,7 @@ def test_steps_that_are_too_large_are_found() -> None:
 def test_another_judge_s_verdict_is_told_by_the_same_lines(caplog: pytest.LogCaptureFixture) -> None:
     """What is told are the changes, whatever they are."""
     monitor = GradientMonitor(every_n_steps=1)
-    monitor.diagnosis = Diagnosis((Finding("non_finite", "critical", "An earlier fit's."),))
+    monitor.diagnosis = Diagnosis((Finding("non_finite", "warning", "An earlier fit's."),))
     fit(monitor, [[1.0, 1.0], [1.0, 1.0]])
     assert lines(caplog) == ["step 0: non_finite is over."]
 
@@ -322,3 +323,17 @@ def test_a_rule_that_fails_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> 
     assert trainer.global_step == 4
     assert monitor.diagnosis == Diagnosis()
     assert len(monitor.history) > 0
+
+
+def test_a_profile_that_fails_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("isometry.diagnostics.targets.told", broken)
+    monitor = GradientMonitor(every_n_steps=2)
+    trainer = make_trainer(monitor, max_steps=4)
+    with pytest.warns(RuntimeWarning, match="the profile failed, a bug of isometry's: ZeroDivisionError: division"):
+        trainer.fit(Classes(plain()), batches(4))
+    assert trainer.global_step == 4
+    assert monitor.history.records
+    assert not monitor.history.profiles

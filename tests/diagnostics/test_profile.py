@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isometry.diagnostics.history import (
@@ -121,6 +122,44 @@ def test_branches_side_by_side_share_a_depth() -> None:
     assert 0 < fit.quality < 1
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_a_side_branch_of_the_same_shape_is_no_part_of_the_way(depth: int, size: float) -> None:
+    """A layer far off the line, wherever it stands: the slope is that of the others."""
+    gradients = geometric(0.5, 8)
+    gradients[depth - 1] *= size
+    fit = profile(*(layer(d, g) for d, g in enumerate(gradients, 1))).backward
+    assert fit is not None
+    assert (fit.gain, fit.quality) == (pytest.approx(0.5, rel=1e-9), pytest.approx(1, abs=1e-9))
+
+
+def test_where_much_lies_far_off_all_of_it_counts() -> None:
+    """Four of eight layers a thousandfold above the others, no line at all: least squares of all, by numpy."""
+    gradients = [g * (1e3 if d in (1, 3, 6, 8) else 1.0) for d, g in enumerate(geometric(0.5, 8), 1)]
+    fit = profile(*(layer(d, g) for d, g in enumerate(gradients, 1))).backward
+    slope = np.polyfit(range(1, 9), np.log10(gradients), 1)[0]
+    assert fit is not None
+    assert fit.gain == pytest.approx(10**-slope, rel=1e-9)
+    assert fit.quality < 0.5
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.3])
+def test_noise_leaves_no_layer_out(noise: float) -> None:
+    random = np.random.default_rng(0)
+    values = [0.1 * d + noise * random.uniform(-1, 1) for d in range(1, 31)]
+    fit = profile(*(layer(d, 10**value) for d, value in enumerate(values, 1))).backward
+    assert fit is not None
+    assert fit.gain == pytest.approx(10 ** -np.polyfit(range(1, 31), values, 1)[0], rel=1e-9)
+
+
+def test_over_time_every_step_counts() -> None:
+    norms = [0.5 ** (20 - t) for t in range(20)]
+    norms[7] *= 1e4
+    fit = TimeProfile("rnn", tuple(norms)).fit
+    assert fit is not None
+    assert fit.gain == pytest.approx(10 ** -np.polyfit(range(20), np.log10(norms), 1)[0], rel=1e-9)
+
+
 def test_norms_are_fitted_over_layers_of_any_shape() -> None:
     """‖∂L/∂z‖ is what counts there: RMS times the root of the size."""
     rows = [layer(d, 0.5 ** (9 - d) / math.sqrt(d), (d,)) for d in range(1, 9)]
@@ -224,7 +263,7 @@ FULL = Profile(
             weight_spread=0.875,
             unit_sum=0.0,
             unit_zeros=0.25,
-            subnormal=0.5,
+            underflow=0.5,
             detached=True,
         ),
         LayerProfile("a@2", 2, (), math.nan, -math.inf, math.inf),

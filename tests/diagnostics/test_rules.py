@@ -126,8 +126,8 @@ def test_an_explosion_through_time_is_named_and_not_its_steps() -> None:
 
 def test_two_causes_are_both_named_in_the_order_of_the_rules() -> None:
     made = run(profile(every(stack(-6), weight_spread=0.0), batch_norm_samples=2), flat())
-    assert names(judge(made)) == ["symmetric_init", "small_batch_norm"]  # vanishing follows from either
-    made = run(profile(every(stack(-6), subnormal=0.9)), flat(), **{"clip_fraction": 1.0, "total_clipped": 0.01})
+    assert names(judge(made)) == ["small_batch_norm", "symmetric_init"]  # vanishing follows from either
+    made = run(profile(every(stack(-6), underflow=0.9)), flat(), **{"clip_fraction": 1.0, "total_clipped": 0.01})
     assert names(judge(made)) == ["fp16_underflow", "vanishing_gradients", "chronic_clipping"]
 
 
@@ -194,12 +194,32 @@ def test_a_finding_says_since_when_it_is_there() -> None:
 
 
 def test_a_finding_that_comes_again_is_as_old_as_its_second_time() -> None:
-    ratios = (0.5,) * 4 + (2e-3,) * 3 + (0.5,) * 5
-    seen = dict(follow(run(None, flat(steps=120), ratio=ratios)))
+    ratios = (0.5,) * 4 + (2e-3,) * 30 + (0.5,) * 5
+    seen = dict(follow(run(None, flat(steps=390), ratio=ratios)))
     since = {step: [each.since for each in diagnosis.findings] for step, diagnosis in seen.items()}
     assert since[39] == [29]
-    assert since[69] == []
-    assert since[119] == [99]
+    assert since[339] == []
+    assert since[389] == [369]
+
+
+def test_a_finding_outlasts_its_signs_while_the_loss_stays_where_it_was() -> None:
+    """Steps are too large up to step 39, and no longer; the loss has not come down, and then it has."""
+    ratios = (0.5,) * 4 + (2e-3,) * 20
+    seen = dict(follow(run(None, flat(steps=240), ratio=ratios)))
+    over = limit("finding.outlasts") * 40 - 1
+    assert [step for step, now in seen.items() if not now.healthy] == [step for step in seen if 29 <= step <= over]
+    assert {now.findings[0].seen for step, now in seen.items() if 39 <= step <= over} == {39}
+    for gone, healthy in ((0.95 * limit("loss.recovered"), False), (1.05 * limit("loss.recovered"), True)):
+        losses = flat(steps=60) + [1 - gone] * 40
+        assert diagnose(run(None, losses, ratio=ratios[:10])).healthy == healthy
+
+
+def test_a_warning_does_not_outlast_its_signs() -> None:
+    fine = run(None, flat(steps=40))
+    old = Diagnosis((Finding("update_too_large", WARNING, "", since=19, seen=29),))
+    assert judge(fine, before=old).findings == ()
+    critical = Diagnosis((replace(old.findings[0], severity=CRITICAL),))
+    assert judge(fine, before=critical) == critical
 
 
 def test_following_sees_no_record_before_it_was_made() -> None:

@@ -117,7 +117,7 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     (rules.saturated_units, "units.saturated", ABOVE, lambda v: run(with_shares("saturated", v), flat())),
     (rules.saturated_units, "units.born_saturated", ABOVE, lambda v: run(with_shares("saturated", v), falling())),
     (rules.symmetric_init, "units.spread", BELOW, lambda v: run(rows(stack(), 2, weight_spread=v), flat())),
-    (rules.fp16_underflow, "fp16.subnormal", ABOVE, lambda v: run(profile(every(stack(), subnormal=v)), flat())),
+    (rules.fp16_underflow, "fp16.underflow", ABOVE, lambda v: run(profile(every(stack(), underflow=v)), flat())),
     # what counts as learning, as the rules see it
     (
         rules.exploding_through_time,
@@ -140,7 +140,7 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
         BELOW,
         lambda v: run([profile(stack(4)), *[profile()] * 5], fallen(v)),
     ),
-    (rules.fp16_underflow, "loss.slow", BELOW, lambda v: run(profile(every(stack(), subnormal=0.9)), fallen(v))),
+    (rules.fp16_underflow, "loss.slow", BELOW, lambda v: run(profile(every(stack(), underflow=0.9)), fallen(v))),
     (rules.dead_units, "units.all_dead", ABOVE, lambda v: and_also(run(None, falling()), dead(v))),
     (rules.dead_units, "loss.converged", BELOW, lambda v: and_also(run(None, fallen(v)), dead(1.0))),
 ]
@@ -199,7 +199,7 @@ ODD: dict[str, tuple[Rule, Profile]] = {
     "exploding in time": (rules.exploding_through_time, through_time(over_time(6))),
     "saturated": (rules.saturated_units, with_shares("saturated", 0.9)),
     "symmetric": (rules.symmetric_init, profile(every(stack(), weight_spread=0.0))),
-    "fp16": (rules.fp16_underflow, profile(every(stack(), subnormal=0.9))),
+    "fp16": (rules.fp16_underflow, profile(every(stack(), underflow=0.9))),
 }
 FINE = profile(stack(count=3), times=(over_time(-1.5),))
 
@@ -212,8 +212,8 @@ FINE = profile(stack(count=3), times=(over_time(-1.5),))
 def test_three_of_five_profiles_have_to_show_it_the_last_among_them(name: str, recent: str, fires: bool) -> None:
     assert (RECENT, NEEDED) == (5, 3)  # what the patterns are made for
     rule, odd = ODD[name]
-    from_start = (rules.exploding_gradients, rules.vanishing_through_time)  # it has to have been so from the start
-    first = odd if rule in from_start else FINE
+    growing = (rules.exploding_gradients, rules.exploding_through_time)
+    first = odd if rule in (*growing, rules.vanishing_through_time) else FINE  # it has to have been so from the start
     made = run([first, FINE, *(odd if mark == "O" else FINE for mark in recent)])  # losses unknown
     assert (found(rule, made) is not None) == fires
 
@@ -289,7 +289,7 @@ def test_one_layer_of_equal_units_is_fine_where_it_learns_and_two_are_not() -> N
 
 def test_underflow_that_comes_with_convergence_is_none() -> None:
     """Gradients get small as the loss does: only one that was there from the start has cost anything."""
-    underflow = profile(every(stack(), subnormal=0.9))
+    underflow = profile(every(stack(), underflow=0.9))
     assert found(rules.fp16_underflow, run([FINE, *[underflow] * 5], fallen(0.3))) is None
     assert found(rules.fp16_underflow, run(underflow, fallen(0.3))) is not None
 
@@ -587,8 +587,8 @@ def test_infinities_without_a_scaler_are_none_that_it_skipped() -> None:
 
 
 def test_of_fp16_the_median_layer_counts_and_the_worst_are_named() -> None:
-    few = rows(every(stack(), subnormal=0.0), 0, 1, 2, subnormal=0.9)
-    most = rows(every(stack(), subnormal=0.0), *range(7), subnormal=0.9)
+    few = rows(every(stack(), underflow=0.0), 0, 1, 2, underflow=0.9)
+    most = rows(every(stack(), underflow=0.0), *range(7), underflow=0.9)
     assert found(rules.fp16_underflow, run(few, flat())) is None
     finding = found(rules.fp16_underflow, run(most, flat()))
     assert finding is not None
@@ -596,8 +596,8 @@ def test_of_fp16_the_median_layer_counts_and_the_worst_are_named() -> None:
 
 
 def test_of_fp16_zeros_alone_are_lost_numbers() -> None:
-    """All of ∂L/∂z rounded to zero has no subnormal share; in float32, they come from elsewhere."""
-    lost = rows(every(stack(), subnormal=0.0), *range(1, 8), gradient_rms=0.0)
+    """All of ∂L/∂z rounded to zero has no share of small numbers; in float32, they come from elsewhere."""
+    lost = rows(every(stack(), underflow=0.0), *range(1, 8), gradient_rms=0.0)
     finding = found(rules.fp16_underflow, run(lost, flat()))
     assert finding is not None
     assert finding.layers == tuple(f"net.{depth}" for depth in range(2, 9))
@@ -605,8 +605,8 @@ def test_of_fp16_zeros_alone_are_lost_numbers() -> None:
 
 
 def test_of_fp16_all_that_is_lost_from_the_start_counts_however_much_is_learned_later() -> None:
-    usual, least = profile(every(stack(), subnormal=0.5)), limit("fp16.all")
-    nothing, nearly = (profile(every(stack(), subnormal=share)) for share in (1.0, 0.99 * least))
+    usual, least = profile(every(stack(), underflow=0.6)), limit("fp16.all")
+    nothing, nearly = (profile(every(stack(), underflow=share)) for share in (1.0, 0.99 * least))
     quick = fallen(1.01 * limit("loss.slow"))
     assert found(rules.fp16_underflow, run([*[nothing] * 3, *[usual] * 3], quick)) is not None
     assert found(rules.fp16_underflow, run([*[nothing] * 2, *[usual] * 4], quick)) is None

@@ -427,8 +427,8 @@ def test_one_output_without_gradients_is_wrong_only_as_long_as_the_loss_hardly_f
 
 
 def test_a_gradient_that_float16_has_lost_part_of_says_nothing_of_the_head() -> None:
-    for lost, fires in ((0.5 * limit("fp16.subnormal"), True), (limit("fp16.subnormal"), False)):
-        squashed = classifier(ratio=0.5 * limit("head.squashed"), subnormal=lost)
+    for lost, fires in ((0.5 * limit("fp16.underflow"), True), (limit("fp16.underflow"), False)):
+        squashed = classifier(ratio=0.5 * limit("head.squashed"), underflow=lost)
         assert (found(bad_output_head, run(squashed, flat(CHANCE))) is not None) == fires
 
 

@@ -10,9 +10,9 @@ import torch
 from isometry.diagnostics.statistics import (
     combine_norms,
     count_nonfinite,
-    subnormal_share,
     tensor_norms,
     total_norm,
+    underflow_share,
     unit_spread,
     unit_sum,
     unit_zeros,
@@ -139,13 +139,13 @@ def test_of_a_single_output_the_share_of_zeros_is_among_all_samples() -> None:
     assert float(unit_zeros(torch.zeros(2, 1, 4, 4), 1)) == 1.0  # type: ignore[arg-type]
 
 
-def test_the_share_of_subnormal_numbers_by_hand() -> None:
-    """float16: normal from 2^-14 = 6.1e-5, subnormal down to 6e-8."""
-    half = torch.tensor([0.0, 0.0, 1.0, -(2.0**-14), 2.0**-15, -1e-6, 6e-8, 1.0], dtype=torch.float16)
-    assert float(subnormal_share(half)) == pytest.approx(3 / 6)
-    assert float(subnormal_share(half.float())) == 0.0  # for float32 they are normal
-    assert float(subnormal_share(torch.zeros(4, dtype=torch.float16))) == 0.0
-    assert float(subnormal_share(torch.tensor([math.inf, math.nan, 1e-6], dtype=torch.float16))) == pytest.approx(1 / 3)
+def test_the_share_of_numbers_with_hardly_a_bit_left_by_hand() -> None:
+    """float16: its smallest number is 2^-24, 6e-8; below 2^-21 there are the seven multiples of it."""
+    half = torch.tensor([0.0, 0.0, 1.0, -(2.0**-15), 2.0**-21, -(2.0**-21.5), 2e-7, 6e-8], dtype=torch.float16)
+    assert float(underflow_share(half)) == pytest.approx(3 / 6)
+    assert float(underflow_share(half.float())) == 0.0  # float32 goes down to 1.4e-45
+    assert float(underflow_share(torch.zeros(4, dtype=torch.float16))) == 0.0
+    assert float(underflow_share(torch.tensor([math.inf, math.nan, 1e-7], dtype=torch.float16))) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e15, 1e30])

@@ -258,3 +258,9 @@ def test_a_probe_tells_what_stands_behind_the_last_layer() -> None:
     assert shown.link == "tanh"
     assert shown.out_of_reach is not None
     assert 0.4 < shown.out_of_reach < 0.7  # of N(0, 9): E(|y| - 1)² = 0.51 of its variance
+
+
+def test_a_gradient_like_that_of_shares_which_add_up_to_one_is_none() -> None:
+    """Behind a softmax nothing would be left of it, in any row."""
+    shares = torch.full((B, K), 1 / K)
+    assert told(shares.log(), shares / B, 0.3, -1) is None

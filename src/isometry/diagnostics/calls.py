@@ -35,7 +35,7 @@ class Call:
     weight_spread: Tensor | float | None = None
     unit_sum: Tensor | float | None = None
     unit_zeros: Tensor | None = None
-    subnormal: Tensor | None = None
+    underflow: Tensor | None = None
 
 
 def row(calls: list[Call], scale: float) -> LayerProfile:
@@ -61,7 +61,7 @@ def row(calls: list[Call], scale: float) -> LayerProfile:
         weight_spread=_number(first.weight_spread),
         unit_sum=_number(first.unit_sum),
         unit_zeros=_number(first.unit_zeros),
-        subnormal=_number(first.subnormal),
+        underflow=_number(first.underflow),
         detached=not gradients and any(call.hooked for call in calls),
     )
 

@@ -13,10 +13,12 @@ from functools import cached_property
 from itertools import chain, pairwise
 
 from .history import GradientRecord, History, in_order
-from .profile import Fit, LayerProfile, Profile
+from .profile import LayerProfile, Profile
+from .slope import Fit
 from .thresholds import limit
 
 SPAN = 500  # steps that count as recent, so that a verdict costs the same after 1,000,000
+CELLS = ("RNN", "LSTM", "GRU")  # what kinds of recurrent layers begin with: RNNCell, too
 RECENT, NEEDED = 5, 3  # of so many recent profiles or records so many must show it
 _ODD_KINDS = ("Embedding", "EmbeddingBag")  # rows of a table are no units
 
@@ -74,6 +76,12 @@ class Evidence:
         """Whether hardly any gradient passed some layer from the start on, so that even what learns could do better."""
         worst = [max(self.saturation(profile).values(), default=0.0) for profile in self.early_profiles]
         return bool(worst) and min(worst) >= limit("units.born_saturated")
+
+    @property
+    def is_born_dead(self) -> bool:
+        """Whether half of a layer's units were silent before the first step."""
+        first = self.history.units[0] if self.history.units else None
+        return first is not None and first.step == 0 and max(first.dead.values(), default=0.0) >= limit("units.dead")
 
     # -------------------------------------------------------------------------------------------- loss
     @cached_property
@@ -166,6 +174,11 @@ class Evidence:
     def learns_slowly(self) -> bool:
         """Whether less than half of the first loss has gone, if any."""
         return self.fall is not None and self.gone < limit("loss.slow")
+
+    @property
+    def has_recovered(self) -> bool:
+        """Whether so much of the loss has gone that nothing of before can have held it; also where that is unknown."""
+        return self.fall is None or self.gone >= limit("loss.recovered")
 
     @property
     def has_converged(self) -> bool:

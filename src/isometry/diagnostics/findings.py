@@ -42,6 +42,7 @@ class Finding:
         evidence: The statistics that were compared with thresholds.
         remedies: Likeliest cure first.
         since: Optimizer steps done when it was first seen.
+        seen: The same when it was last seen.
     """
 
     rule: str
@@ -51,6 +52,7 @@ class Finding:
     evidence: Mapping[str, float] = field(default_factory=dict)
     remedies: tuple[Remedy, ...] = ()
     since: int = 0
+    seen: int = 0
 
 
 @dataclass(frozen=True)

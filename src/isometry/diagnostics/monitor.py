@@ -271,10 +271,8 @@ class GradientMonitor(Callback):
         before = self.diagnosis
         try:
             self.diagnosis = judge(self.history, self.settings, before)
-        except Exception as error:  # who observes must not end what runs
-            words = f"the verdict failed, a bug of isometry's: {type(error).__name__}: {error}; the training goes on"
-            warnings.warn(words, RuntimeWarning, stacklevel=1)
-            return
+        except Exception as error:
+            return _tell_of_bug("the verdict", error)
         if not trainer.is_global_zero:
             return
         for line in changes(before, self.diagnosis, step):
@@ -287,7 +285,10 @@ class GradientMonitor(Callback):
         ride, self._ride = self._ride, None
         if ride is None:
             return
-        profile = ride.end(trainer.precision_plugin.forward_context())
+        try:
+            profile = ride.end(trainer.precision_plugin.forward_context())
+        except Exception as error:
+            return _tell_of_bug("the profile", error)
         self._seconds += ride.recorder.seconds
         self._keep(trainer, profile)
         if self._watch is None:
@@ -317,6 +318,12 @@ class GradientMonitor(Callback):
             yield
         finally:
             self._seconds += time.perf_counter() - started
+
+
+def _tell_of_bug(what: str, error: Exception) -> None:
+    """Who observes must not end what runs."""
+    words = f"{what} failed, a bug of isometry's: {type(error).__name__}: {error}; the training goes on"
+    warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 
 def _is_finite(loss: Tensor | None) -> bool:

@@ -5,7 +5,7 @@ the slope over depth of log RMS(∂L/∂z), z being a weight layer's output: wei
 vanishing, since in a bias-free ReLU net ⟨W, ∂L/∂W⟩ is equal in every layer.
 
 A change of width or resolution changes the RMS once; it is a step, not a slope. So the slope is fitted within groups of
-layers whose z has the same shape: one slope for all, an intercept for each (least squares on log10).
+layers whose z has the same shape: one slope for all, an intercept for each (see `slope.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from .slope import Fit, fit, on_the_way, usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class LayerProfile:
             to the loss alone; 0 behind a softmax, which does not change when all its inputs are shifted.
         unit_zeros: Share of exact zeros in ∂L/∂z among samples with any gradient (of a single output: among all
             samples); there alone, too. 0 for raw outputs.
-        subnormal: Share of the nonzero elements of ∂L/∂z below float16's smallest normal number, 6.1e-5, where the next
-            ones are lost to zero; None for other types.
+        underflow: Share of the nonzero elements of a float16 ∂L/∂z with fewer than three bits left, below 4.8e-7: what
+            is smaller is lost to zero; None for other types.
         detached: Whether z could have passed a gradient on and none came back.
     """
 
@@ -67,7 +69,7 @@ class LayerProfile:
     weight_spread: float | None = None
     unit_sum: float | None = None
     unit_zeros: float | None = None
-    subnormal: float | None = None
+    underflow: float | None = None
     detached: bool = False
 
     @property
@@ -103,7 +105,7 @@ class TimeProfile:
     @property
     def fit(self) -> Fit | None:
         """Factor a step that the gradient takes on its way back through time."""
-        return _fit([(0, t, math.log10(norm)) for t, norm in enumerate(self.reach) if _usable(norm)], -1)
+        return fit([(0, t, math.log10(norm)) for t, norm in enumerate(self.reach) if usable(norm)], -1)
 
     @property
     def horizon(self) -> int | None:
@@ -111,23 +113,6 @@ class TimeProfile:
         last = self.reach[-1]
         steps = enumerate(reversed(self.reach))
         return next((back for back, norm in steps if norm <= last / 10), None) if last > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A line through log10 RMS over depth.
-
-    Args:
-        gain: Factor per layer in the direction of travel: 1 keeps the size, 0.7 loses a third.
-        quality: R² within the groups; near 0 for a level line with noise, where nothing is to be explained.
-        decades: log10(gain) times the layers travelled: -3 is a thousandfold loss.
-        layers: Layers from the first to the last that were fitted.
-    """
-
-    gain: float
-    quality: float
-    decades: float
-    layers: int
 
 
 @dataclass(frozen=True)
@@ -166,7 +151,7 @@ class Profile:
     @cached_property
     def backward(self) -> Fit | None:
         """Fit of RMS(∂L/∂z); None where fewer than three layers share a shape with another."""
-        return _fit(list(self._points(lambda layer: layer.gradient_rms)), -1)
+        return fit(on_the_way(self._points(lambda layer: layer.gradient_rms)), -1)
 
     @cached_property
     def backward_norms(self) -> Fit | None:
@@ -174,12 +159,12 @@ class Profile:
 
         The norm, not the RMS: that is what He's weights, of variance 2/fan_in, keep from one width to another.
         """
-        return _fit(list(self._norms()), -1)
+        return fit(on_the_way(self._norms()), -1)
 
     @cached_property
     def forward(self) -> Fit | None:
         """Fit of RMS(z)."""
-        return _fit(list(self._points(lambda layer: layer.activation_rms)), +1)
+        return fit(on_the_way(self._points(lambda layer: layer.activation_rms)), +1)
 
     @property
     def backward_gain(self) -> float | None:
@@ -209,12 +194,12 @@ class Profile:
     def _points(self, value: Callable[[LayerProfile], float | None]) -> Iterator[tuple[object, int, float]]:
         for layer in self.layers:
             size = value(layer)
-            if size is not None and _usable(size):
+            if size is not None and usable(size):
                 yield layer.shape, layer.depth, math.log10(size)
 
     def _norms(self) -> Iterator[tuple[object, int, float]]:
         for layer in self.layers:
-            if layer.gradient_rms is not None and _usable(layer.gradient_rms):
+            if layer.gradient_rms is not None and usable(layer.gradient_rms):
                 yield None, layer.depth, math.log10(layer.gradient_rms) + math.log10(math.prod(layer.shape)) / 2
 
     def _expected(self, factor: Callable[[LayerProfile], float | None]) -> float | None:
@@ -226,35 +211,3 @@ class Profile:
         if not factors or None in factors:
             return None
         return math.exp(sum(math.log(known) for known in factors if known) / len(factors))
-
-
-def _usable(size: float) -> bool:
-    return math.isfinite(size) and size > 0
-
-
-def _fit(points: list[tuple[object, int, float]], direction: int) -> Fit | None:
-    """One slope through (group, x, y) with an intercept for each group; None for fewer than three points in groups.
-
-    Args:
-        points: y is a log10.
-        direction: +1 when the factor is for rising x, -1 for falling x.
-    """
-    groups: dict[object, list[tuple[int, float]]] = {}
-    for group, x, y in points:
-        groups.setdefault(group, []).append((x, y))
-    shared = [members for members in groups.values() if len({x for x, _ in members}) > 1]
-    if sum(map(len, shared)) < 3:
-        return None
-    centred = []
-    for members in shared:
-        mean_x, mean_y = (sum(axis) / len(members) for axis in zip(*members, strict=True))
-        centred += [(x - mean_x, y - mean_y) for x, y in members]
-    sxx, sxy, syy = (
-        sum(f(x, y) for x, y in centred) for f in (lambda x, _: x * x, lambda x, y: x * y, lambda _, y: y * y)
-    )
-    slope = sxy / sxx
-    positions = [x for members in shared for x, _ in members]
-    span = max(positions) - min(positions)
-    rest = max(syy - slope * sxy, 0.0)
-    quality = 1 - rest / syy if syy > 1e-18 else 1.0  # a level line without noise is a perfect line
-    return Fit(10 ** (direction * slope), quality, direction * slope * span, span + 1)

@@ -22,7 +22,7 @@ from .depth import GraphDepth
 from .hooks import Hook
 from .layers import Layout
 from .profile import Profile, TimeProfile
-from .statistics import silent_units, subnormal_share, tensor_norm, unit_spread, unit_sum, unit_zeros
+from .statistics import silent_units, tensor_norm, underflow_share, unit_spread, unit_sum, unit_zeros
 from .units import Site, UnitWatch
 
 MEAN_SAMPLES = 8  # the mean of z is taken over so many: a whole pass over z is 1 % of a CNN's step
@@ -137,7 +137,7 @@ class Recorder:
                 call.gradient_norm = tensor_norm(values)  # of the last pass: a penalty's may come before
                 call.gradient_nonfinite = nonfinite(values, call.gradient_norm)
                 if values.dtype == torch.float16:
-                    call.subnormal = subnormal_share(values)
+                    call.underflow = underflow_share(values)
                 if call is self.calls[0] and isinstance(call.module, nn.Linear | nn.Embedding) and values.dim() == 3:
                     self._positions = call.name, torch.linalg.vector_norm(values.float(), dim=(0, 2))
                 if self._is_at_loss:

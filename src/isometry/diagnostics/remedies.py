@@ -254,12 +254,10 @@ def _vanishing_through_time(case: Case) -> Sequence[str]:
 
 def _dead(case: Case) -> Sequence[str]:
     """Born dead, or killed by a step that was too large."""
-    windows, steps = case.evidence.history.units, case.evidence.update_ratios
-    was_born_dead = windows and windows[0].step == 0 and max(windows[0].dead.values(), default=0) >= limit("units.dead")
-    was_hit = any(ratio > limit("update.large") for _, ratio in steps)
+    was_hit = any(ratio > limit("update.large") for _, ratio in case.evidence.update_ratios)
     return (
         ("init", "norm", "activation", "lower_lr")
-        if was_born_dead and not was_hit
+        if case.evidence.is_born_dead and not was_hit
         else ("lower_lr", "activation", "norm")
     )
 

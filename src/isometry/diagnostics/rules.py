@@ -22,16 +22,17 @@ from .history import History, read_history
 from .profile import Profile
 from .remedies import remedies
 from .rules_head import bad_output_head
+from .thresholds import limit
 
 Rule = Callable[[Evidence], Finding | None]
 
 RULES: tuple[Rule, ...] = (
     training.bad_input_scale,
+    training.small_batch_norm,
     training.bad_batches,
     gradient.symmetric_init,
     training.unbounded_loss,
     bad_output_head,
-    training.small_batch_norm,
     gradient.no_gradient,
     gradient.fp16_underflow,
     gradient.vanishing_through_time,
@@ -105,20 +106,31 @@ def judge(history: History, settings: Mapping[str, Any] | None = None, before: D
         settings: As for `diagnose`.
         before: The verdict one record earlier; what it has found already is as old as it says.
     """
-    evidence = Evidence(history)
-    since = {finding.rule: finding.since for finding in (before or Diagnosis()).findings}
+    evidence, old = Evidence(history), before or Diagnosis()
+    since = {finding.rule: finding.since for finding in old.findings}
     now = max([0, *(record.step for record in evidence.records), *(profile.step for profile in evidence.profiles)])
-    found = [
-        replace(
-            finding,
-            severity=finding.severity if evidence.is_old_enough else WARNING,
-            since=since.get(finding.rule, now),
-            remedies=remedies(finding, evidence, settings),
-        )
-        for finding in (rule(evidence) for rule in RULES)
-        if finding is not None
-    ]
+    found: list[Finding] = []
+    for rule in RULES:
+        finding = rule(evidence)
+        if finding is not None:
+            severity = finding.severity if evidence.is_old_enough else WARNING
+            advice = remedies(finding, evidence, settings)
+            born = since.get(finding.rule, now)
+            found.append(replace(finding, severity=severity, since=born, seen=now, remedies=advice))
+        elif rule.__name__ not in {each.rule for each in found} and not evidence.has_recovered:
+            found += _outlasting(old, rule.__name__, now)
     return Diagnosis(tuple(_causes(found)))
+
+
+def _outlasting(before: Diagnosis, rule: str, now: int) -> Iterator[Finding]:
+    """A critical finding of which nothing is seen any more, though little of the loss has gone.
+
+    What kept a training from learning has cost it that time: a loss that comes down a little since is no recovery yet.
+    """
+    for finding in before.findings:
+        is_recent = now + 1 <= limit("finding.outlasts") * (finding.seen + 1)
+        if finding.rule == rule and finding.severity == CRITICAL and is_recent:
+            yield finding
 
 
 def _causes(found: Sequence[Finding]) -> list[Finding]:

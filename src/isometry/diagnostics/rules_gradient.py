@@ -11,9 +11,10 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 
-from .evidence import NEEDED, Evidence
+from .evidence import CELLS, NEEDED, Evidence
 from .findings import CRITICAL, WARNING, Finding
-from .profile import Fit, LayerProfile, Profile, TimeProfile
+from .profile import LayerProfile, Profile, TimeProfile
+from .slope import Fit
 from .thresholds import limit
 
 
@@ -92,16 +93,23 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
 
 
 def exploding_through_time(evidence: Evidence) -> Finding | None:
-    """∂L/∂h_t grows by two decades or more over the sequence, or by one at a fifth a step."""
+    """∂L/∂h_t grows by two decades or more over the sequence, or by one at a fifth a step; and did from the start."""
     profiles = [profile for profile in evidence.profiles if profile.times]
     hits = [any(map(_explodes_in_time, profile.times)) for profile in profiles]
-    persists = evidence.persists(hits)
+    persists = evidence.persists(hits) and hits[0]  # else it follows from the steps
     is_over = evidence.is_broken and hits[:1] == [True]  # too soon for three profiles
     was_so = evidence.is_stuck and hits[:NEEDED] == [True] * NEEDED  # and nothing was learned since
     if evidence.learns or not (is_over or was_so or persists):
         return None
+    if not any(map(_has_recurrence, profiles)) and exploding_gradients(evidence):
+        return None  # through the layers: all positions at once
     shown = profiles[-1] if persists and not is_over else profiles[0]
     return _through_time("exploding_through_time", "grows", shown, _explodes_in_time)
+
+
+def _has_recurrence(profile: Profile) -> bool:
+    """A cell, or layers that run more than once in a pass."""
+    return any(layer.kind.startswith(CELLS) or layer.module != layer.name for layer in profile.layers)
 
 
 def _through_time(rule: str, verb: str, profile: Profile, holds: Callable[[TimeProfile], bool]) -> Finding:
@@ -132,7 +140,11 @@ def _decades(time: TimeProfile) -> float:
 def _vanishes_in_time(time: TimeProfile) -> bool:
     if time.last_norms:
         return _forgets(time)
-    is_soon = time.horizon is not None and time.horizon < limit("time.horizon") * len(time.reach)
+    soon = limit("time.horizon") * len(time.reach)
+    if time.reach[-1] > 0:
+        is_soon = time.horizon is not None and time.horizon < soon
+    else:  # the loss asks for none of the last steps: as the fit has it
+        is_soon = time.fit is not None and time.fit.gain**soon < 0.1
     return is_soon and _decades(time) <= limit("time.vanishing_decades")
 
 
@@ -297,26 +309,26 @@ def fp16_underflow(evidence: Evidence) -> Finding | None:
     """∂L/∂z lies where float16 has hardly any numbers left, so that part of it is rounded to zero."""
 
     def share(profile: Profile) -> float:
-        shares = [_lost(row) for row in profile.layers if row.subnormal is not None]
+        shares = [_lost(row) for row in profile.layers if row.underflow is not None]
         return statistics.median(shares or [0.0])
 
-    if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.subnormal")):
+    if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.underflow")):
         return None
     early = [share(profile) for profile in evidence.early_profiles]
-    is_bad = min(early) >= limit("fp16.subnormal") and evidence.learns_slowly
+    is_bad = min(early) >= limit("fp16.underflow") and evidence.learns_slowly
     is_all = min(early) >= limit("fp16.all") and not evidence.has_converged
     if evidence.learns and not (is_bad or is_all):
         return None
     worst = share(evidence.profiles[-1])
-    half = [row for row in evidence.profiles[-1].layers if row.subnormal is not None]
-    names = tuple(row.name for row in half if _lost(row) >= limit("fp16.subnormal"))
-    words = f"{worst:.0%} of ∂L/∂z is below float16's smallest normal number, 6.1e-5; what is smaller is lost to zero."
-    return Finding("fp16_underflow", CRITICAL, words, names, {"subnormal": worst})
+    half = [row for row in evidence.profiles[-1].layers if row.underflow is not None]
+    names = tuple(row.name for row in half if _lost(row) >= limit("fp16.underflow"))
+    words = f"{worst:.0%} of ∂L/∂z is below 4.8e-7, where float16 has fewer than three bits; what is smaller is lost."
+    return Finding("fp16_underflow", CRITICAL, words, names, {"underflow": worst})
 
 
 def _lost(layer: LayerProfile) -> float:
     """Share of a float16 layer's ∂L/∂z that is lost or about to be: all of it, where nothing but zeros came back."""
-    return (layer.subnormal or 0.0) if layer.gradient_rms else 1.0
+    return (layer.underflow or 0.0) if layer.gradient_rms else 1.0
 
 
 def _names(names: Iterable[str]) -> str:

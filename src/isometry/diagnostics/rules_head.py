@@ -111,4 +111,4 @@ def _wrong_head(profile: Profile) -> str:
 
 def _is_rounded(head: LayerProfile) -> bool:
     """Whether float16 has lost much of the head's gradient."""
-    return (head.subnormal or 0.0) >= limit("fp16.subnormal")
+    return (head.underflow or 0.0) >= limit("fp16.underflow")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from .evidence import RECENT, SPAN, Evidence
+from .evidence import CELLS, RECENT, SPAN, Evidence
 from .findings import CRITICAL, WARNING, Finding
 from .thresholds import limit
 
@@ -20,7 +20,8 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
     if first is None or first.input_std is None or not math.isfinite(first.input_std):
         return None
     passes_on = first.layers[-1].activation_rms > limit("input.large_output")  # no norm is in between
-    suffers = evidence.is_tried or evidence.learns_slowly or evidence.is_born_saturated or passes_on
+    pins_gates = first.layers[0].kind.startswith(CELLS) and not evidence.has_converged
+    suffers = evidence.is_tried or evidence.learns_slowly or evidence.is_born_saturated or passes_on or pins_gates
     if not suffers or not evidence.is_old_enough:
         return None
     mean, std = first.input_mean or 0.0, first.input_std
@@ -40,6 +41,8 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
     if not evidence.profiles or not evidence.is_old_enough or not (evidence.is_tried or evidence.learns_slowly):
         return None
+    if evidence.is_born_dead:
+        return None  # what does not fire has no size
     may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # at once
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
@@ -66,7 +69,8 @@ def small_batch_norm(evidence: Evidence) -> Finding | None:
         return None
     words = f"BatchNorm normalises over {counts[0]} samples: its statistics are noise, and others than in evaluation."
     is_enough = not evidence.learns_slowly or counts[0] > limit("batch_norm.two")
-    severity = WARNING if evidence.learns and is_enough else CRITICAL
+    is_calm = not (bad_batches(evidence) or unstable_gradients(evidence))
+    severity = WARNING if evidence.learns and is_enough and is_calm else CRITICAL
     return Finding("small_batch_norm", severity, words, (), {"samples": float(counts[0])})
 
 

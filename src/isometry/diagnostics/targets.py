@@ -221,6 +221,8 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
         return None
     for kind in link.losses:
         o, at_link = kind.rows(outputs, gradient)
+        if not len(o):
+            continue
         for count in (*counts, kind.count(o, at_link)):
             if not count * abs(loss) > 0:
                 continue  # no weight, or a gradient so large that none is left

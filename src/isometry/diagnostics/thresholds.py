@@ -24,6 +24,8 @@ _FITTED = "training part"
 
 THRESHOLDS: dict[str, Threshold] = {
     # ------------------------------------------------------------------------------------------ learning
+    "loss.recovered": Threshold(0.33, f"share that has to go for what was found to be over: {_FITTED}"),
+    "finding.outlasts": Threshold(4.0, f"times the steps at which it was last seen, while the loss is high: {_FITTED}"),
     "loss.learns": Threshold(0.10, f"share of the first loss that has to go: {_FITTED}"),
     "loss.stuck": Threshold(0.05, f"less than this share has gone: {_TDC} wants 5 % in a window"),
     "loss.steps": Threshold(20, "steps before a loss is called stuck: twice SageMaker's LossNotDecreasing"),
@@ -77,7 +79,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "spike.loss": Threshold(20.0, f"times the usual loss, on a batch of garbage: {_FITTED}"),
     "spike.normal": Threshold(2.0, f"times the usual loss at most, in the step before and again soon after: {_FITTED}"),
     "spike.soon": Threshold(10, f"steps after it: {_FITTED}"),
-    "fp16.subnormal": Threshold(0.1, f"share of ∂L/∂z below float16's normal numbers, median of layers: {_FITTED}"),
+    "fp16.underflow": Threshold(0.5, f"share of ∂L/∂z with fewer than three bits left, median of layers: {_FITTED}"),
     "fp16.all": Threshold(0.99, "that share from the first step on: all is lost, also where it is found again later"),
     "fp16.skipped": Threshold(5, f"steps in a row that the scaler skipped: {_FITTED}"),
     # ---------------------------------------------------------------------------------- head and inputs

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from ..diagnostics.findings import Diagnosis, Trial
 from ..diagnostics.history import History, in_order
-from ..diagnostics.profile import Fit, LayerProfile, Profile, TimeProfile
+from ..diagnostics.profile import LayerProfile, Profile, TimeProfile
+from ..diagnostics.slope import Fit
 from .series import dead_share, log10, unusable_layers, update_ratios
 
 _LEVEL = 0.5  # decades over the whole depth that count as none
