@@ -430,6 +430,29 @@ def test_over_time_the_layers_with_it_and_the_worst_of_them_are_told() -> None:
     assert "grows by 5.0 decades" in exploding.explanation
 
 
+def test_a_loss_that_asks_for_none_of_the_last_steps_has_a_horizon_by_the_fit() -> None:
+    """Nothing arrives at the last of 17 steps: tenfold within a quarter of them, 4.25, is a gain of 0.58."""
+    edge = 10 ** (-1 / (limit("time.horizon") * 17))
+    for gain, steps, fires in ((0.99 * edge, 17, True), (1.01 * edge, 17, False)):
+        norms = (*(gain ** (steps - 2 - t) for t in range(steps - 1)), 0.0)
+        lost = TimeProfile("rnn", norms)
+        assert lost.horizon is None
+        assert lost.fit is not None
+        assert (found(rules.vanishing_through_time, run(through_time(lost), flat())) is not None) == (
+            fires and lost.fit.decades <= limit("time.vanishing_decades")
+        )
+    assert 15 * math.log10(edge) < 0.8 * limit("time.vanishing_decades")  # so that the horizon alone decides
+
+
+def test_what_grows_through_the_layers_of_a_net_without_recurrence_grows_not_through_time() -> None:
+    """Attention has positions, too, and their gradient is as large as the layers make it."""
+    plain, cell, again = stack(6.0), [*stack(6.0)[:-1], layer(11, kind="GRU")], list(stack(6.0))
+    again[4] = replace(again[4], name="net.4@2")
+    for rows_, named in ((plain, False), (cell, True), (again, True), (stack(), True)):
+        made = run(profile(rows_, times=(over_time(6.0),)), flat())
+        assert (found(rules.exploding_through_time, made) is not None) == named
+
+
 # ------------------------------------------------------------------------------------------------- units
 def test_the_last_two_windows_have_to_show_dead_units() -> None:
     def after(*shares: float) -> History:

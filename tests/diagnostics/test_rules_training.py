@@ -23,6 +23,7 @@ from hand_written import (
     flat,
     head,
     history,
+    layer,
     profile,
     record,
     run,
@@ -567,6 +568,36 @@ def test_two_samples_have_to_learn_well() -> None:
         finding = found(rules.small_batch_norm, run(profile(batch_norm_samples=samples), falling(2.0, last)))
         assert finding is not None
         assert finding.severity == severity
+
+
+def test_a_tiny_batch_that_learns_and_spikes_is_to_blame_for_it() -> None:
+    """Garbage in a calm training, and statistics of three samples: the verdict names what explains both."""
+    spiked = garbage(4, last=0.3)
+    assert found(rules.bad_batches, spiked) is not None
+    for samples, severity in ((3, CRITICAL), (None, None)):
+        made = history(*spiked.records, profile(batch_norm_samples=samples))
+        finding = found(rules.small_batch_norm, made)
+        assert (finding.severity if finding else None) == severity
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRUCell", "RNN"])
+def test_raw_inputs_pin_the_gates_of_a_cell_however_fast_it_learns(kind: str) -> None:
+    raw = {"input_mean": 0.0, "input_std": 20.0}
+    cell = [layer(1, kind=kind), *stack()[1:]]
+    assert found(rules.bad_input_scale, run(profile(cell, **raw), falling(2.0, 0.4))) is not None
+    assert found(rules.bad_input_scale, run(profile(cell, **raw), falling(2.0, 0.1))) is None  # it has converged
+    assert found(rules.bad_input_scale, run(profile(**raw), falling(2.0, 0.4))) is None
+    assert found(rules.bad_input_scale, run(profile([stack()[0], *cell[1:]], **raw), falling(2.0, 0.4))) is None
+
+
+def test_what_was_never_alive_has_no_scale() -> None:
+    """Behind layers that are silent from the start z is the bias: no slope is a matter of the weights' scale."""
+    small = profile(stack(forward=-6))
+    assert found(rules.bad_init_scale, and_also(run(small, flat()), dead(limit("units.all_dead")))) is None
+    few = and_also(run(small, flat()), dead(BELOW * limit("units.all_dead")))
+    assert found(rules.bad_init_scale, few) is not None
+    later = and_also(run(small, flat()), replace(dead(1.0), step=10))
+    assert found(rules.bad_init_scale, later) is not None
 
 
 # ------------------------------------------------------------------------------------------------- updates

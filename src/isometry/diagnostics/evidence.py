@@ -79,9 +79,10 @@ class Evidence:
 
     @property
     def is_born_dead(self) -> bool:
-        """Whether half of a layer's units were silent before the first step."""
+        """Whether a whole layer was silent before the first step."""
         first = self.history.units[0] if self.history.units else None
-        return first is not None and first.step == 0 and max(first.dead.values(), default=0.0) >= limit("units.dead")
+        worst = max(first.dead.values(), default=0.0) if first is not None and first.step == 0 else 0.0
+        return worst >= limit("units.all_dead")
 
     # -------------------------------------------------------------------------------------------- loss
     @cached_property
