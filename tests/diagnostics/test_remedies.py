@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 from hand_written import (
+    ABOVE,
+    BELOW,
     BROKEN,
+    CHANCE,
     NAN,
     and_also,
     classifier,
@@ -24,14 +28,17 @@ from hand_written import (
     skipping,
     spiky,
     stack,
+    with_shares,
 )
 
 from isometry.clashes import CLASHES
+from isometry.diagnostics.actions import ACTIONS
 from isometry.diagnostics.evidence import Evidence
 from isometry.diagnostics.findings import CRITICAL, Finding, Remedy
 from isometry.diagnostics.history import History, UnitsRecord
-from isometry.diagnostics.remedies import _BY_RULE, ACTIONS, remedies
+from isometry.diagnostics.remedies import _BY_RULE, remedies
 from isometry.diagnostics.rules import judge
+from isometry.diagnostics.thresholds import limit
 from isometry.errors import ConfigError
 from isometry.overrides import change, read
 
@@ -123,7 +130,7 @@ FIRST: list[tuple[str, History, list[str], str, tuple[str, ...]]] = [
     ("an exploding RNN", recurrent(6.0), ["model=lstm", "model.cell=rnn", "init=large_normal"], "init", HE),
     (
         "units born dead",
-        and_also(run(None, flat()), dead(0.9)),
+        and_also(run(None, flat()), dead(1.0)),
         ["init=large_normal"],
         "init",
         HE,
@@ -272,10 +279,13 @@ def test_without_settings_the_profile_tells_what_is_there() -> None:
     unlike = [replace(row, shape=(row.depth,), activation_rms=0.7**row.depth) for row in stack(-6)]
     assert first(run(profile(unlike), flat())) == "init"
     attention = [replace(row, kind="MultiheadAttention") if row.depth % 2 else row for row in stack(6)]
-    assert (first(run(profile(attention), flat())), first(run(profile(stack(6, forward=3)), flat()))) == (
-        "norm",
-        "init",
-    )
+    assert first(run(profile(attention), flat())) == "norm"
+    residual, wild = (10 * math.log10(factor * limit("init.wild")) for factor in (BELOW, ABOVE))
+    assert first(run(profile(stack(6, forward=residual)), flat())) == "norm"  # sums may have grown so, in ten layers
+    assert first(run(profile(stack(6, forward=wild)), flat())) == "init"
+    for factor, action in ((BELOW, "norm"), (ABOVE, "init")):  # theory knows of half of them
+        told = [replace(row, expected_backward=factor * limit("init.off")) for row in stack(6, forward=1)]
+        assert first(run(profile([*told[:6], *stack(6, forward=1)[6:]]), flat())) == action
     garbage = run(None, flat(steps=200), totals=spiky(50.0, 15))
     assert first(garbage) == "clip"
     normed = profile(stack(-6), batch_norm_samples=64)
@@ -287,9 +297,46 @@ def test_without_settings_the_profile_tells_what_is_there() -> None:
     assert first(run(profile(every(stack(6), activation="relu")), flat())) == "norm"
 
 
-def test_the_activation_of_most_layers_counts() -> None:
-    mixed = [replace(row, activation="relu" if row.depth < 3 else "sigmoid") for row in stack(-6)]
-    assert judge(run(profile(mixed), flat())).findings[0].remedies[0].action == "activation"
+@pytest.mark.parametrize(("first_sigmoid", "action"), [(3, "activation"), (5, "activation"), (6, "norm")])
+def test_the_activation_of_most_hidden_layers_counts(first_sigmoid: int, action: str) -> None:
+    """Of ten: gates have a sigmoid, too, and that is as it should be."""
+    mixed = [replace(row, activation="relu" if row.depth < first_sigmoid else "sigmoid") for row in stack(-6)]
+    assert judge(run(profile(mixed), flat())).findings[0].remedies[0].action == action
+
+
+def test_a_guess_is_made_for_what_the_net_itself_is_like() -> None:
+    def first(made: History) -> str:
+        (finding,) = judge(made).findings
+        assert finding.rule == "loss_at_chance"
+        return finding.remedies[0].action
+
+    assert first(run(classifier(), flat(CHANCE))) == "labels"
+    assert first(run(classifier(every(stack(), activation="sigmoid")), flat(CHANCE))) == "activation"
+    wild, tame = (limit("loss.chance_most") * CHANCE * factor for factor in (1.01, 0.99))
+    assert first(run(classifier(), [wild] * 5 + flat(CHANCE)[5:])) == "init"
+    assert first(run(classifier(), [tame] * 5 + flat(CHANCE)[5:])) == "labels"
+
+
+def test_outputs_that_grew_through_the_trunk_want_a_norm_and_those_of_the_head_another_init() -> None:
+    """The first loss is 30 times a guess's: from the head alone, from wild weights, or from sums."""
+
+    def first(trunk: float, head_size: float) -> str:
+        shown = classifier(stack(forward=trunk), loss=30 * CHANCE, activation_rms=head_size)
+        finding = next(each for each in judge(run(shown, flat(30 * CHANCE))).findings if each.rule == "bad_init_scale")
+        return finding.remedies[0].action
+
+    assert first(trunk=1.0, head_size=12.0) == "norm"
+    assert first(trunk=0.0, head_size=1.0) == "init"
+    assert first(trunk=1.0, head_size=10 * ABOVE * limit("init.wild")) == "init"
+    assert first(trunk=1.0, head_size=10 * BELOW * limit("init.wild")) == "norm"
+
+
+def test_units_saturate_by_their_start_or_by_the_steps() -> None:
+    saturated = with_shares("saturated", 0.9)
+    for ratio, action in ((2e-3, "init"), (ABOVE * limit("update.large"), "lower_lr")):
+        made = run([saturated] * 6, None, ratio=(ratio,) * 3 + (2e-3,) * 3)
+        (finding,) = (each for each in judge(made).findings if each.rule == "saturated_units")
+        assert finding.remedies[0].action == action
 
 
 # ------------------------------------------------------------------------------------------ all of them work

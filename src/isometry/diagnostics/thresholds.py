@@ -83,6 +83,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "fp16.all": Threshold(0.99, "that share from the first step on: all is lost, also where it is found again later"),
     "fp16.skipped": Threshold(5, f"steps in a row that the scaler skipped: {_FITTED}"),
     # ---------------------------------------------------------------------------------- head and inputs
+    "init.off": Threshold(1.1, "factor a layer by theory, of which 1 is right"),
+    "init.wild": Threshold(2.0, f"measured factor a layer, or from the last one to the head: {_FITTED}"),
     "head.softmax": Threshold(0.03, "|Σ_k ∂L/∂z_k| behind a softmax is 0 in exact numbers; bfloat16 rounds by 0.004"),
     "head.chance": Threshold(0.2, f"first loss this near to ln K: {_FITTED}"),
     "head.out_of_reach": Threshold(0.2, f"share of a guess's loss; tanh and normal targets have 0.16: {_FITTED}"),
