@@ -14,6 +14,7 @@ from hand_written import (
     ABOVE,
     BELOW,
     BROKEN,
+    CHANCE,
     HEALTHY,
     NAN,
     and_also,
@@ -76,6 +77,8 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
     (rules.vanishing_gradients, "depth.stuck_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
     (rules.vanishing_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(-6, quality=v)), flat())),
     (rules.exploding_gradients, "depth.exploding_decades", ABOVE, lambda v: run(profile(stack(v)), flat())),
+    (rules.vanishing_gradients, "depth.chance_decades", ABOVE, lambda v: run(classifier(stack(-v)), flat(CHANCE))),
+    (rules.exploding_gradients, "depth.chance_decades", ABOVE, lambda v: run(classifier(stack(v)), flat(CHANCE))),
     (rules.exploding_gradients, "depth.quality", ABOVE, lambda v: run(profile(stack(6, quality=v)), flat())),
     (
         rules.vanishing_through_time,
@@ -451,6 +454,14 @@ def test_what_grows_through_the_layers_of_a_net_without_recurrence_grows_not_thr
     for rows_, named in ((plain, False), (cell, True), (again, True), (stack(), True)):
         made = run(profile(rows_, times=(over_time(6.0),)), flat())
         assert (found(rules.exploding_through_time, made) is not None) == named
+
+
+def test_at_a_guess_s_loss_less_is_evidence_unless_steps_drove_it_there() -> None:
+    for decades, rule in ((-1.5, rules.vanishing_gradients), (1.5, rules.exploding_gradients)):
+        stuck = classifier(stack(decades))
+        assert found(rule, run(stuck, flat(CHANCE))) is not None
+        assert found(rule, run(stuck, flat(CHANCE), ratio=ABOVE * limit("update.large"))) is None
+        assert found(rule, run(stuck, flat(CHANCE, steps=40))) is None  # not for 50 steps yet
 
 
 # ------------------------------------------------------------------------------------------------- units

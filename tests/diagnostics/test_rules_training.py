@@ -590,6 +590,14 @@ def test_raw_inputs_pin_the_gates_of_a_cell_however_fast_it_learns(kind: str) ->
     assert found(rules.bad_input_scale, run(profile([stack()[0], *cell[1:]], **raw), falling(2.0, 0.4))) is None
 
 
+def test_at_a_guess_s_loss_outputs_need_not_have_been_as_wild() -> None:
+    """From twice a guess's loss on: where something is learned, from four times."""
+    for times, fires in ((1.01 * limit("loss.chance_most"), True), (0.99 * limit("loss.chance_most"), False)):
+        shown = classifier(loss=times * CHANCE)
+        assert (found(rules.bad_init_scale, run(shown, flat(CHANCE))) is not None) == fires
+        assert found(rules.bad_init_scale, run(shown, flat(CHANCE), ratio=ABOVE * limit("update.large"))) is None
+
+
 def test_what_was_never_alive_has_no_scale() -> None:
     """Behind layers that are silent from the start z is the bias: no slope is a matter of the weights' scale."""
     small = profile(stack(forward=-6))

@@ -161,6 +161,23 @@ class Evidence:
             return True
         return False if fall < limit("loss.stuck") and steps >= limit("loss.steps") else None
 
+    @cached_property
+    def is_at_chance(self) -> bool:
+        """Whether nothing was learned in 50 steps and more: the loss is that of a guess, and never was below it."""
+        chance, recent, best = self.chance, self.recent_loss, self.best_loss
+        if chance is None or recent is None or best is None or self.is_warming_up:
+            return False
+        least, steps = limit("loss.chance") * chance, len(self.losses)
+        if steps >= limit("loss.chance_long"):  # the best of so many is lower by chance
+            best += limit("loss.noise") * self.noise / math.sqrt(5)  # each is the median of five losses
+        is_guess = least <= recent <= limit("loss.chance_most") * chance and best >= least
+        return steps >= limit("loss.chance_steps") and is_guess and not self.is_coming_down
+
+    @property
+    def never_learned(self) -> bool:
+        """Whether the loss is at chance, and no steps have driven it there: less is evidence enough for why."""
+        return self.is_at_chance and not self.starts_with_large_steps
+
     @property
     def is_coming_down(self) -> bool:
         """Whether the loss still falls towards that of a guess, from a wild start, and may go on to below it."""

@@ -22,7 +22,8 @@ from .thresholds import limit
 def vanishing_gradients(evidence: Evidence) -> Finding | None:
     """∂L/∂z loses three decades or more on its way back; less where the loss falls slowly or not at all."""
     slow = limit("depth.slow_decades") if evidence.learns_slowly else limit("depth.vanishing_decades")
-    enough = limit("depth.stuck_decades") if evidence.is_stuck else slow
+    stuck = -limit("depth.chance_decades") if evidence.never_learned else limit("depth.stuck_decades")
+    enough = stuck if evidence.is_stuck else slow
     hits = [_is_slope(fit) and fit.decades <= enough for _, fit in evidence.flows]
     first, persists = evidence.first_flow, evidence.persists(hits)
     from_start = first is not None and _is_slope(first) and first.decades <= enough
@@ -38,17 +39,21 @@ def vanishing_gradients(evidence: Evidence) -> Finding | None:
 
 
 def exploding_gradients(evidence: Evidence) -> Finding | None:
-    """∂L/∂z grows by two decades or more on its way back, and did so from the start: else the steps were too large."""
+    """∂L/∂z grows by two decades or more on its way back, and did so from the start: else the steps were too large.
+
+    By one, where nothing is learned at all.
+    """
+    enough = limit("depth.chance_decades") if evidence.never_learned else limit("depth.exploding_decades")
     first = evidence.first_flow
-    if not first or not _is_slope(first) or first.decades < limit("depth.exploding_decades"):
+    if not first or not _is_slope(first) or first.decades < enough:
         return None
     if evidence.learns and not evidence.learns_slowly:
         return None
-    hits = [_is_slope(fit) and fit.decades >= limit("depth.exploding_decades") for _, fit in evidence.flows]
+    hits = [_is_slope(fit) and fit.decades >= enough for _, fit in evidence.flows]
     is_slow = evidence.learns_slowly and evidence.is_old_enough  # its first steps have done the damage
     if not is_slow and not evidence.persists(hits):
         return None
-    profile, fit = next((p, fit) for p, fit in evidence.all_flows if fit.decades >= limit("depth.exploding_decades"))
+    profile, fit = next((p, fit) for p, fit in evidence.all_flows if fit.decades >= enough)
     return _along_depth("exploding_gradients", "grows", profile, fit)
 
 

@@ -48,7 +48,8 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     loss, chance, head = first.loss, evidence.chance, evidence.head
     if evidence.is_tried and loss is not None and chance and head is not None and not may_fall:
         size = head.activation_rms
-        is_wild = evidence.is_softmax and loss > limit("head.large_loss") * chance
+        large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
+        is_wild = evidence.is_softmax and loss > large * chance
         are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
         makes_the_loss = size**2 > loss / 2  # else it is the targets that are large
         if is_wild or (are_values and makes_the_loss and size**2 > limit("head.large_values") * chance):
@@ -228,14 +229,8 @@ def diverging_loss(evidence: Evidence) -> Finding | None:
 
 def loss_at_chance(evidence: Evidence) -> Finding | None:
     """The loss stays at that of a guess, though gradients flow and weights move."""
-    chance, recent, best = evidence.chance, evidence.recent_loss, evidence.best_loss
-    if chance is None or recent is None or best is None or evidence.is_warming_up:
+    chance, recent = evidence.chance, evidence.recent_loss
+    if not evidence.is_at_chance or chance is None or recent is None:
         return None
-    least, steps = limit("loss.chance") * chance, len(evidence.losses)
-    if steps >= limit("loss.chance_long"):  # the best of so many is lower by chance
-        best += limit("loss.noise") * evidence.noise / math.sqrt(5)  # each is the median of five losses
-    is_guess = least <= recent <= limit("loss.chance_most") * chance and best >= least
-    if steps < limit("loss.chance_steps") or not is_guess or evidence.is_coming_down:
-        return None
-    words = f"After {steps} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
+    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})

@@ -46,6 +46,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "depth.exploding_decades": Threshold(
         2.0, f"{_FITTED}; AUTOTRAINER's ratio is 70 (1.85), 20 layers of BatchNorm and ReLU have 1.21^19 (1.6)"
     ),
+    "depth.chance_decades": Threshold(1.0, f"either way, at a guess's loss; of shuffled labels 0.3 at most: {_FITTED}"),
     "depth.quality": Threshold(0.5, f"R² of the slope: {_FITTED}"),
     "depth.forward_decades": Threshold(2.0, f"of z over the trunk: {_FITTED}; {_SMD} takes a variance ratio of 10"),
     "depth.forward_extreme": Threshold(3.0, f"the same where less than half of the loss goes: {_FITTED}"),
