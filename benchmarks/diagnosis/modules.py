@@ -29,6 +29,9 @@ import round_4.losses
 import round_4.players
 import round_4.tasks
 import round_4.tasks_of_sequences
+import round_5.kinds_of_sequences
+import round_5.losses_of_sequences
+import round_5.tasks_of_sequences
 import tasks
 import torch
 import torch.nn.functional as F
@@ -38,7 +41,13 @@ from pytorch_lightning import LightningModule
 from tasks import TEST, Batches, Task
 from torch import Tensor, nn
 
-KINDS = round_1.kinds.KINDS | round_2.kinds.KINDS | round_3.kinds.KINDS | round_4.kinds.KINDS
+KINDS = (
+    round_1.kinds.KINDS
+    | round_2.kinds.KINDS
+    | round_3.kinds.KINDS
+    | round_4.kinds.KINDS
+    | round_5.kinds_of_sequences.KINDS
+)
 TASKS = (
     tasks.TASKS
     | round_2.tasks.TASKS
@@ -46,9 +55,10 @@ TASKS = (
     | round_3.tasks_of_series.TASKS
     | round_4.tasks.TASKS
     | round_4.tasks_of_sequences.TASKS
+    | round_5.tasks_of_sequences.TASKS
 )
-LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES | round_4.losses.LOSSES
-SCORES = round_2.losses.SCORES | round_3.losses.SCORES | round_4.losses.SCORES
+LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES | round_4.losses.LOSSES | round_5.losses_of_sequences.LOSSES
+SCORES = round_2.losses.SCORES | round_3.losses.SCORES | round_4.losses.SCORES | round_5.losses_of_sequences.SCORES
 
 
 class Plain(LightningModule):
