@@ -462,6 +462,9 @@ def test_at_a_guess_s_loss_less_is_evidence_unless_steps_drove_it_there() -> Non
         assert found(rule, run(stuck, flat(CHANCE))) is not None
         assert found(rule, run(stuck, flat(CHANCE), ratio=ABOVE * limit("update.large"))) is None
         assert found(rule, run(stuck, flat(CHANCE, steps=40))) is None  # not for 50 steps yet
+        for share, fires in ((0.99 * limit("units.saturated"), True), (limit("units.saturated"), False)):
+            pinned = classifier([replace(row, saturated=share) for row in stack(decades)], saturated=0.0)
+            assert (found(rule, run(pinned, flat(CHANCE))) is not None) == fires  # that is why
 
 
 # ------------------------------------------------------------------------------------------------- units

@@ -72,10 +72,15 @@ class Evidence:
         return {row.name: row.saturated for row in profile.layers if row.saturated is not None and row.name != head}
 
     @property
+    def saturated_at_first(self) -> float:
+        """The worst layer's share of saturated outputs, in each of the first profiles at least."""
+        worst = [max(self.saturation(profile).values(), default=0.0) for profile in self.early_profiles]
+        return min(worst, default=0.0)
+
+    @property
     def is_born_saturated(self) -> bool:
         """Whether hardly any gradient passed some layer from the start on, so that even what learns could do better."""
-        worst = [max(self.saturation(profile).values(), default=0.0) for profile in self.early_profiles]
-        return bool(worst) and min(worst) >= limit("units.born_saturated")
+        return self.saturated_at_first >= limit("units.born_saturated")
 
     @property
     def is_born_dead(self) -> bool:
@@ -175,8 +180,9 @@ class Evidence:
 
     @property
     def never_learned(self) -> bool:
-        """Whether the loss is at chance, and no steps have driven it there: less is evidence enough for why."""
-        return self.is_at_chance and not self.starts_with_large_steps
+        """Whether the loss is at chance, by no large steps and no saturation: less is evidence enough for why."""
+        is_saturated = self.saturated_at_first >= limit("units.saturated")
+        return self.is_at_chance and not (self.starts_with_large_steps or is_saturated)
 
     @property
     def is_coming_down(self) -> bool:
