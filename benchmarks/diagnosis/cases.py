@@ -14,6 +14,7 @@ import round_3.cases
 import round_3.cases_of_series
 import round_4.cases
 import round_4.cases_of_sequences
+import round_5.cases
 import round_5.cases_of_sequences
 from entry import Case
 
@@ -26,7 +27,7 @@ _TRAINING = (
     *round_4.cases.CASES,
     *round_4.cases_of_sequences.CASES,
 )
-_HELD_OUT = round_5.cases_of_sequences.CASES
+_HELD_OUT = (*round_5.cases.CASES, *round_5.cases_of_sequences.CASES)
 CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 

@@ -29,8 +29,11 @@ import round_4.losses
 import round_4.players
 import round_4.tasks
 import round_4.tasks_of_sequences
+import round_5.kinds
 import round_5.kinds_of_sequences
+import round_5.losses
 import round_5.losses_of_sequences
+import round_5.tasks
 import round_5.tasks_of_sequences
 import tasks
 import torch
@@ -46,6 +49,7 @@ KINDS = (
     | round_2.kinds.KINDS
     | round_3.kinds.KINDS
     | round_4.kinds.KINDS
+    | round_5.kinds.KINDS
     | round_5.kinds_of_sequences.KINDS
 )
 TASKS = (
@@ -55,10 +59,23 @@ TASKS = (
     | round_3.tasks_of_series.TASKS
     | round_4.tasks.TASKS
     | round_4.tasks_of_sequences.TASKS
+    | round_5.tasks.TASKS
     | round_5.tasks_of_sequences.TASKS
 )
-LOSSES = round_2.losses.LOSSES | round_3.losses.LOSSES | round_4.losses.LOSSES | round_5.losses_of_sequences.LOSSES
-SCORES = round_2.losses.SCORES | round_3.losses.SCORES | round_4.losses.SCORES | round_5.losses_of_sequences.SCORES
+LOSSES = (
+    round_2.losses.LOSSES
+    | round_3.losses.LOSSES
+    | round_4.losses.LOSSES
+    | round_5.losses.LOSSES
+    | round_5.losses_of_sequences.LOSSES
+)
+SCORES = (
+    round_2.losses.SCORES
+    | round_3.losses.SCORES
+    | round_4.losses.SCORES
+    | round_5.losses.SCORES
+    | round_5.losses_of_sequences.SCORES
+)
 
 
 class Plain(LightningModule):
