@@ -1164,6 +1164,36 @@ def test_equal_units_have_no_spread_and_random_ones_do() -> None:
     assert rows(probe(nn.Sequential(nn.Linear(8, 16)), noise(4, 8), lambda z, y: z.sum()))["0"].weight_spread > 0.8  # type: ignore[operator]
 
 
+def test_units_with_a_weight_of_their_own_in_any_parameter_are_not_equal() -> None:
+    """States that all fall alike at first and turn each at its own speed, as in S4; an LSTM's by what comes back."""
+
+    class Modes(nn.Module):
+        def __init__(self, angle: float) -> None:
+            super().__init__()
+            self.decay = nn.Parameter(torch.full((4, 6), 0.3))
+            self.angle = nn.Parameter(angle * torch.randn(4, 6) + 0.1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (self.decay * self.angle.cos()).sum(dim=1)
+
+    for angle, least, most in ((1.0, 0.5, 1.5), (0.0, 0.0, 1e-6)):
+        shown = rows(probe(nn.Sequential(Modes(angle), nn.Linear(4, 4)), noise(8, 4), mse))
+        assert least <= shown["0"].weight_spread <= most  # type: ignore[operator]
+    cell = nn.LSTM(4, 4, batch_first=True)
+    nn.init.constant_(cell.weight_ih_l0, 0.1)
+    net = nn.Sequential(cell, Last(), nn.Linear(4, 4))
+    assert rows(probe(net, (torch.randn(8, 3, 4), torch.randn(8, 4)), mse))["0"].weight_spread > 0.5  # type: ignore[operator]
+    nn.init.constant_(cell.weight_hh_l0, 0.1)
+    assert rows(probe(net, (torch.randn(8, 3, 4), torch.randn(8, 4)), mse))["0"].weight_spread < 1e-6  # type: ignore[operator]
+
+
+class Last(nn.Module):
+    """The last step of a recurrent layer."""
+
+    def forward(self, made: tuple[Tensor, object]) -> Tensor:
+        return made[0][:, -1]
+
+
 def test_a_table_s_rows_are_no_units() -> None:
     table = nn.Embedding(10, 4)
     nn.init.zeros_(table.weight)

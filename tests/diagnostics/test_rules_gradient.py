@@ -456,6 +456,15 @@ def test_what_grows_through_the_layers_of_a_net_without_recurrence_grows_not_thr
         assert (found(rules.exploding_through_time, made) is not None) == named
 
 
+def test_what_large_steps_or_dead_units_have_shrunk_has_another_name() -> None:
+    later = [profile(), *[profile(stack(-6))] * 5]
+    assert found(rules.vanishing_gradients, run(later, flat())) is not None
+    assert found(rules.vanishing_gradients, run(later, flat(), ratio=ABOVE * limit("update.large"))) is None
+    in_time = run(through_time(over_time(-6.0)), flat())
+    assert found(rules.vanishing_through_time, in_time) is not None
+    assert found(rules.vanishing_through_time, and_also(in_time, dead(1.0))) is None
+
+
 def test_at_a_guess_s_loss_less_is_evidence_unless_steps_drove_it_there() -> None:
     for decades, rule in ((-1.5, rules.vanishing_gradients), (1.5, rules.exploding_gradients)):
         stuck = classifier(stack(decades))

@@ -590,6 +590,17 @@ def test_raw_inputs_pin_the_gates_of_a_cell_however_fast_it_learns(kind: str) ->
     assert found(rules.bad_input_scale, run(profile([stack()[0], *cell[1:]], **raw), falling(2.0, 0.4))) is None
 
 
+def test_large_steps_that_end_at_a_guess_s_loss_were_too_large() -> None:
+    """For the first three records; smaller ones later, without a shock at first."""
+    hit = (0.2,) * 3 + (2e-3,) * 3
+    assert found(rules.update_too_large, run(classifier(), flat(CHANCE), ratio=hit)) is not None
+    assert found(rules.update_too_large, run(classifier(), flat(CHANCE), ratio=(0.2,) * 2 + (2e-3,) * 4)) is None
+    assert (
+        found(rules.update_too_large, run(classifier(), falling(CHANCE, 0.7 * CHANCE), ratio=(0.2,) * 3 + (2e-3,) * 3))
+        is None
+    )
+
+
 def test_at_a_guess_s_loss_outputs_need_not_have_been_as_wild() -> None:
     """From twice a guess's loss on: where something is learned, from four times."""
     for times, fires in ((1.01 * limit("loss.chance_most"), True), (0.99 * limit("loss.chance_most"), False)):

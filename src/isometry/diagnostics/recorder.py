@@ -269,13 +269,17 @@ class Recorder:
 
 
 def _weight_spread(layer: nn.Module) -> Tensor | float | None:
-    """Of the first units of a layer with a plain weight; a table's rows are no units, they need not differ."""
+    """Of the first units of a layer with plain weights, of those in which they differ most.
+
+    A table's rows are no units, they need not differ.
+    """
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) or nn.utils.parametrize.is_parametrized(layer):
         return None
-    weight = next((each for each in layer.parameters(recurse=False) if each.dim() >= 2), None)
-    if weight is None or isinstance(weight, nn.parameter.UninitializedParameter) or len(weight) < 2:
+    weights = [each for each in layer.parameters(recurse=False) if each.dim() >= 2]
+    if not weights or any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
         return None
-    return unit_spread(weight.detach()[:SPREAD_UNITS])
+    spreads = [unit_spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
+    return max(spreads, default=None)
 
 
 def _first_tensor(output: Any) -> Tensor | None:

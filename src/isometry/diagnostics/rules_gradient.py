@@ -32,7 +32,7 @@ def vanishing_gradients(evidence: Evidence) -> Finding | None:
         return None
     if evidence.learns and not is_strong:
         return None
-    if not from_start and (dead_units(evidence) or saturated_units(evidence)):
+    if not from_start and (evidence.starts_with_large_steps or dead_units(evidence) or saturated_units(evidence)):
         return None  # that is why
     profile, fit = (evidence.flows if persists else evidence.all_flows[:1])[-1]
     return _along_depth("vanishing_gradients", "shrinks", profile, fit)
@@ -86,6 +86,8 @@ def _along_depth(rule: str, verb: str, profile: Profile, fit: Fit) -> Finding:
 def vanishing_through_time(evidence: Evidence) -> Finding | None:
     """∂L/∂h_t loses four decades or more over the sequence, and most of that soon; or most of it in each step."""
     profiles = [profile for profile in evidence.profiles if profile.times]
+    if evidence.is_born_dead:
+        return None  # that is why
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
     is_extreme = bool(hits) and hits[0] and all(any(map(_forgets, profile.times)) for profile in profiles[:3])
     is_lost = bool(hits) and all(any(map(_is_lost, profile.times)) for profile in profiles[:3])

@@ -84,7 +84,8 @@ def update_too_large(evidence: Evidence) -> Finding | None:
     ratios = [ratio for _, ratio in evidence.update_ratios]
     hits = [ratio > limit("update.large") for ratio in ratios]
     is_over = evidence.is_broken and any(hits[-3:])  # the last steps before the loss was no number
-    is_damaged = evidence.was_shocked and evidence.starts_with_large_steps and evidence.learns_slowly
+    was_hit = evidence.was_shocked or evidence.is_at_chance
+    is_damaged = was_hit and evidence.starts_with_large_steps and evidence.learns_slowly
     if not is_damaged and (evidence.learns or not (is_over or evidence.persists(hits))):
         return None
     shown = ratios[-3:] if any(hits[-3:]) else evidence.first_ratios
