@@ -16,6 +16,8 @@ import round_4.cases
 import round_4.cases_of_sequences
 import round_5.cases
 import round_5.cases_of_sequences
+import round_6.cases
+import round_6.cases_of_sequences
 from entry import Case
 
 SEEDS = (1, 2, 3)
@@ -26,8 +28,10 @@ _TRAINING = (
     *round_3.cases_of_series.CASES,
     *round_4.cases.CASES,
     *round_4.cases_of_sequences.CASES,
+    *round_5.cases.CASES,
+    *round_5.cases_of_sequences.CASES,
 )
-_HELD_OUT = (*round_5.cases.CASES, *round_5.cases_of_sequences.CASES)
+_HELD_OUT = (*round_6.cases.CASES, *round_6.cases_of_sequences.CASES)
 CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 

@@ -35,6 +35,12 @@ import round_5.losses
 import round_5.losses_of_sequences
 import round_5.tasks
 import round_5.tasks_of_sequences
+import round_6.kinds
+import round_6.kinds_of_sequences
+import round_6.losses
+import round_6.losses_of_sequences
+import round_6.tasks
+import round_6.tasks_of_sequences
 import tasks
 import torch
 import torch.nn.functional as F
@@ -51,6 +57,8 @@ KINDS = (
     | round_4.kinds.KINDS
     | round_5.kinds.KINDS
     | round_5.kinds_of_sequences.KINDS
+    | round_6.kinds.KINDS
+    | round_6.kinds_of_sequences.KINDS
 )
 TASKS = (
     tasks.TASKS
@@ -61,6 +69,8 @@ TASKS = (
     | round_4.tasks_of_sequences.TASKS
     | round_5.tasks.TASKS
     | round_5.tasks_of_sequences.TASKS
+    | round_6.tasks.TASKS
+    | round_6.tasks_of_sequences.TASKS
 )
 LOSSES = (
     round_2.losses.LOSSES
@@ -68,6 +78,8 @@ LOSSES = (
     | round_4.losses.LOSSES
     | round_5.losses.LOSSES
     | round_5.losses_of_sequences.LOSSES
+    | round_6.losses.LOSSES
+    | round_6.losses_of_sequences.LOSSES
 )
 SCORES = (
     round_2.losses.SCORES
@@ -75,6 +87,8 @@ SCORES = (
     | round_4.losses.SCORES
     | round_5.losses.SCORES
     | round_5.losses_of_sequences.SCORES
+    | round_6.losses.SCORES
+    | round_6.losses_of_sequences.SCORES
 )
 
 
