@@ -27,7 +27,7 @@ USAGE = {
     "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
     "isometry compare RUN_OR_SWEEP …": "many runs: accuracy, verdict, gradient flow, which knob did what (target=0.95)",
     "isometry dashboard [RUN_OR_SWEEP …]": "a W&B workspace and report for them (entity=ME project=X --push)",
-    "isometry strategies [FAMILY …]": "every name to choose, its options, and what does not go together",
+    "isometry strategies [FAMILY …]": "every name to choose, its options, what does not go together",
     "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
     "python train.py --cfg KEY=VALUE …": "print the whole configuration, run nothing",
     "python train.py --help": "this page",
