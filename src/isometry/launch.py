@@ -136,7 +136,7 @@ def _cluster(config: Config, folder: Path) -> Launcher:
         import submitit
     except ImportError:
         raise ConfigError(
-            "error: parallel.cluster needs submitit, which is not installed\n  fix:   pip install 'isometry[cluster]'"
+            "error: parallel.cluster needs submitit, which is missing\n  fix:   pip install 'isometry[cluster]'"
         ) from None
     resources, is_local = config.parallel.resources or {}, config.parallel.cluster == "local"
     try:
