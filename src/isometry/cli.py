@@ -25,7 +25,7 @@ USAGE = {
     "isometry evaluate RUN KEY=VALUE …": "test accuracy of a checkpoint or run folder (--trust: with code of yours)",
     "isometry replay RUN": "the batch that gave the first NaN, run again: which layer, which samples (--trust)",
     "isometry report RUN": "pictures and report.html of a run, again, from its folder alone",
-    "isometry compare RUN_OR_SWEEP …": "many runs: accuracy, verdict, gradient flow, which knob did what (target=0.95)",
+    "isometry compare RUN_OR_SWEEP …": "many runs: accuracy, verdict, gradient, which knob did what (target=0.95)",
     "isometry dashboard [RUN_OR_SWEEP …]": "a W&B workspace and report for them (entity=ME project=X --push)",
     "isometry strategies [FAMILY …]": "every name to choose, its options, what does not go together",
     "isometry new FOLDER NAME": "a project of your own: this checkout, renamed, with its tests",
