@@ -279,7 +279,10 @@ def _weight_spread(layer: nn.Module) -> Tensor | float | None:
     if not weights or any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
         return None
     spreads = [unit_spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
-    return max(spreads, default=None)
+    known = [each for each in spreads if isinstance(each, Tensor)]
+    if known:
+        return torch.stack(known).max()  # without asking the host
+    return max((float(each) for each in spreads), default=None)
 
 
 def _first_tensor(output: Any) -> Tensor | None:
