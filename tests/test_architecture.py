@@ -23,7 +23,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
 BASICS = {"errors", "jsonl", "options", "catalog", "clashes", "wandb_id"}
 JUDGING = {f"diagnostics.{name}" for name in ("history", "slope", "profile", "findings", "thresholds", "evidence")}
-JUDGING |= {"diagnostics.rules_gradient", "diagnostics.rules_head", "diagnostics.rules_training"}
+JUDGING |= {f"diagnostics.rules_{part}" for part in ("gradient", "head", "lost", "training")}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "jsonl": set(),
@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "diagnostics.rules_gradient": JUDGING,
     "diagnostics.rules_head": JUDGING,
+    "diagnostics.rules_lost": JUDGING,
     "diagnostics.rules_training": JUDGING,
     "diagnostics.actions": JUDGING,
     "diagnostics.remedies": {*JUDGING, "diagnostics.actions"},

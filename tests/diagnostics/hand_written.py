@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from isometry.diagnostics.evidence import Evidence
+from isometry.diagnostics.findings import Finding
 from isometry.diagnostics.history import GradientRecord, History, LayerRecord, NonFiniteRecord, Record, UnitsRecord
 from isometry.diagnostics.profile import LayerProfile, Profile, TimeProfile
+from isometry.diagnostics.rules import Rule
 
 EACH = 10  # steps a record
 ABOVE, BELOW = 1.001, 0.999  # just beyond a threshold, and just short of it
@@ -66,10 +69,11 @@ def head(ratio: float = 1.0, **columns: Any) -> LayerProfile:
 
 
 def classifier(
-    layers: Iterable[LayerProfile] = (), loss: float = CHANCE, ratio: float = 1.0, **columns: Any
-) -> Profile:
-    """With such a head; `columns` are the head's."""
-    return profile([*(tuple(layers) or stack()), head(ratio, **columns)], loss=loss)
+    layers: Iterable[LayerProfile] = (), loss: float = CHANCE, ratio: float = 1.0, guess: float | None = CHANCE,
+    **columns: Any,
+) -> Profile:  # fmt: skip
+    """With such a head; `columns` are the head's. Of so many samples the loss tells what a guess has."""
+    return profile([*(tuple(layers) or stack()), head(ratio, **columns)], loss=loss, guess=guess)
 
 
 def every(layers: Iterable[LayerProfile], **columns: Any) -> tuple[LayerProfile, ...]:
@@ -165,7 +169,7 @@ def times(made: History, factor: float) -> History:
     ]
     profiles = [
         replace(
-            other(each, "loss"),
+            other(each, "loss", "guess"),
             layers=tuple(other(row, "gradient_rms") for row in each.layers),
             times=tuple(other(time, "gradient_norms") for time in each.times),
         )
@@ -334,3 +338,18 @@ HEALTHY: dict[str, Callable[[], History]] = {
     "no step yet": lambda: history(classifier()),
     "nothing yet": history,
 }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ what tests ask
+def found(rule: Rule, made: History) -> Finding | None:
+    return rule(Evidence(made))
+
+
+def rows(layers: Sequence[LayerProfile], *places: int, **columns: object) -> Profile:
+    """With other columns at some places."""
+    return profile([replace(each, **columns) if i in places else each for i, each in enumerate(layers)])  # type: ignore[arg-type]
+
+
+def fallen(share: float) -> list[float]:
+    """A loss of which this share is gone from the thirtieth step on."""
+    return [1.0] * 30 + [1 - share] * 30

@@ -32,7 +32,7 @@ from hand_written import (
 )
 
 import isometry
-from isometry.diagnostics import rules, rules_gradient, rules_head, rules_training, thresholds
+from isometry.diagnostics import rules, rules_gradient, rules_head, rules_lost, rules_training, thresholds
 from isometry.diagnostics.findings import CRITICAL, WARNING, Diagnosis, Finding, Remedy, changes
 from isometry.diagnostics.history import History, encode
 from isometry.diagnostics.remedies import _BY_RULE
@@ -53,7 +53,7 @@ def finding(rule: str, severity: str = CRITICAL) -> Finding:
 
 # ------------------------------------------------------------------------------------------------- order
 def test_every_rule_is_asked_and_has_remedies() -> None:
-    rooms = [vars(room) for room in (rules_gradient, rules_head, rules_training)]
+    rooms = [vars(room) for room in (rules_gradient, rules_head, rules_lost, rules_training)]
     public = {
         name for room in rooms for name, value in room.items() if getattr(value, "__annotations__", {}).get("return")
         == "Finding | None" and not name.startswith("_")
@@ -96,7 +96,7 @@ def test_a_warning_hides_nothing_that_is_critical() -> None:
     """A corner of the net that is cut off is no reason for a NaN, nor a batch of two."""
     corner = [replace(row, detached=True, gradient_rms=None) if row.depth == 6 else row for row in stack()]
     for shown in (profile(corner), profile(batch_norm_samples=2)):
-        made = and_also(run(shown, falling()), NAN)
+        made = and_also(run(shown, falling(2.0, 0.1)), NAN)
         assert judge(made).verdict == "critical: non_finite"
         assert not judge(made).healthy
 

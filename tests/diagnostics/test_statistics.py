@@ -10,10 +10,10 @@ import torch
 from isometry.diagnostics.statistics import (
     combine_norms,
     count_nonfinite,
+    spread,
     tensor_norms,
     total_norm,
     underflow_share,
-    unit_spread,
     unit_sum,
     unit_zeros,
 )
@@ -66,7 +66,7 @@ def test_no_tensors_have_no_norm() -> None:
 
 # -------------------------------------------------------------------------------------------------- units
 @pytest.mark.parametrize(
-    ("weight", "spread"),
+    ("values", "expected"),
     [
         ([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]], 0.0),  # equal units
         ([[0.0, 0.0], [0.0, 0.0]], 0.0),  # no weights at all
@@ -75,15 +75,15 @@ def test_no_tensors_have_no_norm() -> None:
         ([[1e-30, 0.0], [0.0, 1e-30]], math.sqrt(1 / 2)),  # its squares are 0 in float32
     ],
 )
-def test_the_spread_of_units_by_hand(weight: list[list[float]], spread: float) -> None:
-    assert float(unit_spread(torch.tensor(weight))) == pytest.approx(spread, abs=1e-7)
+def test_the_spread_by_hand(values: list[list[float]], expected: float) -> None:
+    assert float(spread(torch.tensor(values))) == pytest.approx(expected, abs=1e-7)
 
 
 def test_random_units_spread_and_nearly_equal_ones_hardly_do() -> None:
-    assert float(unit_spread(torch.randn(8, 3, 5, 5))) == pytest.approx(math.sqrt(7 / 8), abs=0.05)
+    assert float(spread(torch.randn(8, 3, 5, 5))) == pytest.approx(math.sqrt(7 / 8), abs=0.05)
     equal = torch.randn(1, 400).repeat(8, 1) * (1 + 1e-7)
-    assert float(unit_spread(equal)) < 1e-6
-    assert float(unit_spread(equal + 0.1 * torch.randn(8, 400))) > 0.05
+    assert float(spread(equal)) < 1e-6
+    assert float(spread(equal + 0.1 * torch.randn(8, 400))) > 0.05
 
 
 def norm(tensor: torch.Tensor) -> float:

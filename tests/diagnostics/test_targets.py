@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isometry import probe
-from isometry.diagnostics.targets import LARGEST, LARGEST_LINKED, ROWS_PER_CLASS, SAMPLES, Told, told
+from isometry.diagnostics.profile import LEAST_SAMPLES
+from isometry.diagnostics.targets import LARGEST, LARGEST_LINKED, ROWS_PER_CLASS, Told, told
 
 B, K = 64, 3
 SHARES = torch.tensor([0.7, 0.2, 0.1])
@@ -145,9 +146,9 @@ def test_of_other_losses_there_is_none(loss_fn: Callable[[Tensor, Tensor], Tenso
 
 
 def test_few_samples_many_outputs_and_no_gradient_tell_nothing() -> None:
-    for shape in ((SAMPLES - 1, K), (SAMPLES, LARGEST // SAMPLES + 1)):
+    for shape in ((LEAST_SAMPLES - 1, K), (LEAST_SAMPLES, LARGEST // LEAST_SAMPLES + 1)):
         assert guess(lambda z: z.square().mean(), torch.randn(shape)) is None
-    assert guess(lambda z: z.square().mean(), torch.randn(SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
+    assert guess(lambda z: z.square().mean(), torch.randn(LEAST_SAMPLES, K)) == pytest.approx(0.0, abs=1e-6)
     few = classes(ROWS_PER_CLASS * K - 1)
     uniform = guess(lambda z: F.cross_entropy(z, few), torch.randn(len(few), K))
     assert uniform == pytest.approx(math.log(K))  # too few to tell uneven classes

@@ -28,6 +28,7 @@ class Call:
     gradient_norm: Tensor | float | None = None
     gradient_nonfinite: Tensor | int = 0
     hooked: bool = False
+    trains: bool = True  # whether gradients were recorded when it ran
     activation: nn.Module | None = None
     saturated: Tensor | None = None
     silent: Tensor | None = None
@@ -35,6 +36,7 @@ class Call:
     weight_spread: Tensor | float | None = None
     unit_sum: Tensor | float | None = None
     unit_zeros: Tensor | None = None
+    sample_spread: Tensor | float | None = None
     underflow: Tensor | None = None
 
 
@@ -61,6 +63,7 @@ def row(calls: list[Call], scale: float) -> LayerProfile:
         weight_spread=_number(first.weight_spread),
         unit_sum=_number(first.unit_sum),
         unit_zeros=_number(first.unit_zeros),
+        sample_spread=_number(first.sample_spread),
         underflow=_number(first.underflow),
         detached=not gradients and any(call.hooked for call in calls),
     )

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 
 from .history import GradientRecord, History, in_order
-from .profile import LayerProfile, Profile
+from .profile import LEAST_SAMPLES, LayerProfile, Profile
 from .slope import Fit
 from .thresholds import limit
 
@@ -85,9 +85,13 @@ class Evidence:
     @property
     def is_born_dead(self) -> bool:
         """Whether a whole layer was silent before the first step."""
+        return self.dead_at_first >= limit("units.all_dead")
+
+    @property
+    def dead_at_first(self) -> float:
+        """The worst layer's share of units that were silent before the first step."""
         first = self.history.units[0] if self.history.units else None
-        worst = max(first.dead.values(), default=0.0) if first is not None and first.step == 0 else 0.0
-        return worst >= limit("units.all_dead")
+        return max(first.dead.values(), default=0.0) if first is not None and first.step == 0 else 0.0
 
     # -------------------------------------------------------------------------------------------- loss
     @cached_property
@@ -133,9 +137,12 @@ class Evidence:
     def fall(self) -> float | None:
         """Share of the first loss that has gone since; of ln K, where that is less, as wild logits fall by themselves.
 
-        None where losses are unknown, or not positive, so that a share of them says nothing.
+        None where losses are unknown, or not positive, so that a share of them says nothing. 0 where the outputs are
+        a guess: what of a loss has gone by itself, as it started wild, says nothing either.
         """
         first, recent = self.first_loss, self.recent_loss
+        if first is not None and recent is not None and self.is_blind:
+            return 0.0 if math.isfinite(recent) else -math.inf
         if first is None or recent is None or first <= 0:
             return None
         if self.chance is not None:
@@ -167,9 +174,21 @@ class Evidence:
         return False if fall < limit("loss.stuck") and steps >= limit("loss.steps") else None
 
     @cached_property
+    def is_blind(self) -> bool:
+        """Whether the outputs are the same for all inputs: a guess, where the loss does not tell one."""
+        return self.chance is None and bool(self.losses) and self.in_profiles(_is_blind)
+
+    @cached_property
+    def was_blind(self) -> bool:
+        """The same of the outputs in each of the first profiles, whatever the loss."""
+        return bool(self.early_profiles) and all(map(_is_blind, self.early_profiles))
+
+    @cached_property
     def is_at_chance(self) -> bool:
         """Whether nothing was learned in 50 steps and more: the loss is that of a guess, and never was below it."""
         chance, recent, best = self.chance, self.recent_loss, self.best_loss
+        if self.is_blind:
+            return len(self.losses) >= limit("loss.chance_steps") and not self.is_warming_up
         if chance is None or recent is None or best is None or self.is_warming_up:
             return False
         least, steps = limit("loss.chance") * chance, len(self.losses)
@@ -198,6 +217,11 @@ class Evidence:
     def learns_slowly(self) -> bool:
         """Whether less than half of the first loss has gone, if any."""
         return self.fall is not None and self.gone < limit("loss.slow")
+
+    @property
+    def learns_well(self) -> bool:
+        """Whether half of the loss has gone; where it is not known what a guess has, nine tenths of the first one."""
+        return self.has_converged if self.chance is None else not self.learns_slowly
 
     @property
     def has_recovered(self) -> bool:
@@ -266,6 +290,8 @@ class Evidence:
         guess, first = math.log(num_outputs(self.head)), self.profiles[0].loss
         scale = head_gradient(self.head)
         is_far = scale > 0 and not 0.5 < scale < 2
+        if is_far and self.head.samples >= LEAST_SAMPLES:
+            return None  # some other loss of probabilities: of this one the profile would have known
         is_scaled = first is not None and is_far and 2 / 3 < abs(first) / guess / scale < 3 / 2
         return guess * scale if is_scaled else guess
 
@@ -318,6 +344,14 @@ def flow(profile: Profile) -> Fit | None:
 def head_of(profile: Profile) -> LayerProfile | None:
     """The layer next to the loss."""
     return next((layer for layer in reversed(profile.layers) if layer.unit_zeros is not None), None)
+
+
+def _is_blind(profile: Profile) -> bool:
+    """Whether the outputs are the same for all inputs; not those of a head that starts at zero, which are none yet."""
+    head = head_of(profile)
+    if head is None or head.sample_spread is None or head.samples < 2:
+        return False
+    return head.sample_spread <= limit("head.blind")
 
 
 def head_gradient(head: LayerProfile) -> float:

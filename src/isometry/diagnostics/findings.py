@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -151,3 +151,9 @@ def _advice(finding: Finding) -> str:
         return ""
     first = finding.remedies[0]
     return f" Try: {' '.join(first.overrides) or first.words}"
+
+
+def some_names(names: Iterable[str]) -> str:
+    """Up to three names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -18,6 +18,8 @@ from functools import cached_property
 
 from .slope import Fit, fit, on_the_way, usable
 
+LEAST_SAMPLES = 8  # at least, for a loss to tell its targets: what fewer spread is noise
+
 
 @dataclass(frozen=True, slots=True)
 class LayerProfile:
@@ -47,6 +49,7 @@ class LayerProfile:
             to the loss alone; 0 behind a softmax, which does not change when all its inputs are shifted.
         unit_zeros: Share of exact zeros in ∂L/∂z among samples with any gradient (of a single output: among all
             samples); there alone, too. 0 for raw outputs.
+        sample_spread: RMS(z - mean over samples)/RMS(z), there alone: 0 where the outputs are the same for all inputs.
         underflow: Share of the nonzero elements of a float16 ∂L/∂z with fewer than three bits left, below 4.8e-7: what
             is smaller is lost to zero; None for other types.
         detached: Whether z could have passed a gradient on and none came back.
@@ -70,6 +73,7 @@ class LayerProfile:
     unit_sum: float | None = None
     unit_zeros: float | None = None
     underflow: float | None = None
+    sample_spread: float | None = None
     detached: bool = False
 
     @property

@@ -22,10 +22,10 @@ from .depth import GraphDepth
 from .hooks import Hook
 from .layers import Layout
 from .profile import Profile, TimeProfile
-from .statistics import silent_units, tensor_norm, underflow_share, unit_spread, unit_sum, unit_zeros
+from .statistics import silent_units, spread, tensor_norm, underflow_share, unit_sum, unit_zeros
 from .units import Site, UnitWatch
 
-MEAN_SAMPLES = 8  # the mean of z is taken over so many: a whole pass over z is 1 % of a CNN's step
+SOME_SAMPLES = 8  # z's mean and spread are taken over so many: a whole pass over z is 1 % of a CNN's step
 SPREAD_UNITS = 8  # so many units of a layer are compared with each other: equal ones are equal from the first on
 MANY_CALLS = 8  # a layer called more often in one pass is a loop over time: one row, and a profile over its calls
 
@@ -47,11 +47,12 @@ class Recorder:
         self.seconds = 0.0  # spent in the hooks
         self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
         self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
-        self._last: tuple[Call, Tensor] | None = None  # the layer that ran last, most likely that one, and its z
+        self._last: tuple[Call, Tensor, Tensor] | None = None  # the layer that ran last, most likely that one; its z
         self._at_loss: tuple[Tensor, Tensor, int] | None = None  # z, ∂L/∂z and the axis of units there
         self._runs: list[recurrence.Run] = []
         self._positions: tuple[str, Tensor] | None = None  # ‖∂L/∂z‖ along the second axis of the first layer's z
-        self._numbers: Counter[nn.Module] = Counter()
+        self._numbers: Counter[nn.Module] = Counter()  # of all calls
+        self._named: Counter[tuple[nn.Module, bool]] = Counter()  # of those with and of those without gradients
         self._chain = Chain()
         self._depths = GraphDepth()
         self._handles: list[Any] = []
@@ -106,7 +107,9 @@ class Recorder:
 
     def _measure(self, name: str, module: nn.Module, z: Tensor) -> Call:
         self._numbers[module] += 1
-        number = self._numbers[module]
+        trains = torch.is_grad_enabled()
+        self._named[module, trains] += 1
+        number = self._named[module, trains]
         values = z.detach()
         call = Call(
             name=name if number == 1 else f"{name}@{number}",
@@ -116,11 +119,13 @@ class Recorder:
             samples=len(z),
             numel=z.numel(),
             norm=(norm := tensor_norm(values)),
-            mean=values[:MEAN_SAMPLES].mean(dtype=torch.float32),
+            mean=values[:SOME_SAMPLES].mean(dtype=torch.float32),
             nonfinite=nonfinite(values, norm),
             weight_spread=_weight_spread(module),
+            trains=trains,
         )
-        self._last = call, values
+        if trains:
+            self._last = call, values, values[:SOME_SAMPLES].clone()  # the activation may overwrite z
         if z.requires_grad:
             self._watch_gradient(call, z)
         return call
@@ -152,6 +157,7 @@ class Recorder:
         call.unit_sum, call.unit_zeros = unit_sum(gradient, axis, norm), unit_zeros(gradient, axis)
         if self._last is not None and self._last[0] is call:
             self._at_loss = self._last[1], gradient, axis
+            call.sample_spread = spread(self._last[2].float())
 
     def _on_other(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A norm or an activation: whose z went in, and what came out."""
@@ -203,8 +209,8 @@ class Recorder:
             scale: What the loss was multiplied by, before it was differentiated.
             loss: Without the scale.
         """
-        rows, times = [], []
-        for module, calls in self._by_module().items():
+        rows, times, seen = [], [], self._by_module()
+        for module, calls in seen.items():
             if len(calls) > MANY_CALLS or isinstance(module, nn.RNNCellBase):
                 rows.append(row(calls, scale))
                 if isinstance(module, nn.RNNBase):
@@ -217,7 +223,7 @@ class Recorder:
         if not times and self._positions:
             name, at_each = self._positions
             times.append(TimeProfile(name, tuple((at_each / scale).tolist())))
-        silent = {name: "it was not called as a module" for m, name in self.layers.items() if m not in self._numbers}
+        silent = {name: _why_silent(m, self._numbers) for m, name in self.layers.items() if m not in seen}
         mean, std, largest = torch.stack(self._inputs).tolist() if self._inputs else (None, None, None)
         told = self._told(loss, scale)
         normalises = any(norm.training for norm in self.batch_norms)
@@ -258,7 +264,8 @@ class Recorder:
     def _by_module(self) -> dict[nn.Module, list[Call]]:
         groups: dict[nn.Module, list[Call]] = {}
         for call in self.calls:
-            groups.setdefault(call.module, []).append(call)
+            if call.trains or call.hooked:  # a slow copy's or a teacher's do not; checkpointed ones do, later
+                groups.setdefault(call.module, []).append(call)
         return groups
 
     def watch(self) -> UnitWatch:
@@ -278,11 +285,15 @@ def _weight_spread(layer: nn.Module) -> Tensor | float | None:
     weights = [each for each in layer.parameters(recurse=False) if each.dim() >= 2]
     if not weights or any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
         return None
-    spreads = [unit_spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
+    spreads = [spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
     known = [each for each in spreads if isinstance(each, Tensor)]
     if known:
         return torch.stack(known).max()  # without asking the host
     return max((float(each) for each in spreads), default=None)
+
+
+def _why_silent(layer: nn.Module, numbers: Counter[nn.Module]) -> str:
+    return "it ran without gradients" if layer in numbers else "it was not called as a module"
 
 
 def _first_tensor(output: Any) -> Tensor | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import rules_gradient as gradient
+from . import rules_lost as lost
 from . import rules_training as training
 from .evidence import Evidence
 from .findings import CRITICAL, WARNING, Diagnosis, Finding
@@ -32,9 +33,9 @@ RULES: tuple[Rule, ...] = (
     training.bad_batches,
     gradient.symmetric_init,
     training.unbounded_loss,
-    gradient.fp16_underflow,
+    lost.fp16_underflow,
     bad_output_head,
-    gradient.no_gradient,
+    lost.no_gradient,
     gradient.vanishing_through_time,
     gradient.exploding_through_time,
     gradient.exploding_gradients,
@@ -46,7 +47,7 @@ RULES: tuple[Rule, ...] = (
     training.chronic_clipping,
     training.update_too_small,
     training.unstable_gradients,
-    gradient.non_finite,
+    lost.non_finite,
     training.diverging_loss,
     training.loss_at_chance,
 )

@@ -8,12 +8,11 @@ layer (Yang et al. 2019) and trains, branches that start at zero have no gradien
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from .evidence import CELLS, NEEDED, Evidence
-from .findings import CRITICAL, WARNING, Finding
-from .profile import LayerProfile, Profile, TimeProfile
+from .findings import CRITICAL, Finding, some_names
+from .profile import Profile, TimeProfile
 from .slope import Fit
 from .thresholds import limit
 
@@ -86,7 +85,7 @@ def _along_depth(rule: str, verb: str, profile: Profile, fit: Fit) -> Finding:
 def vanishing_through_time(evidence: Evidence) -> Finding | None:
     """∂L/∂h_t loses four decades or more over the sequence, and most of that soon; or most of it in each step."""
     profiles = [profile for profile in evidence.profiles if profile.times]
-    if evidence.is_born_dead:
+    if evidence.dead_at_first >= limit("units.dead"):
         return None  # that is why
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
     is_extreme = bool(hits) and hits[0] and all(any(map(_forgets, profile.times)) for profile in profiles[:3])
@@ -106,7 +105,8 @@ def exploding_through_time(evidence: Evidence) -> Finding | None:
     persists = evidence.persists(hits) and hits[0]  # else it follows from the steps
     is_over = evidence.is_broken and hits[:1] == [True]  # too soon for three profiles
     was_so = evidence.is_stuck and hits[:NEEDED] == [True] * NEEDED  # and nothing was learned since
-    if evidence.learns or not (is_over or was_so or persists):
+    is_wild = persists and evidence.chance is None and any(map(_is_chaotic, profiles[-1].times))
+    if (evidence.learns and not is_wild) or not (is_over or was_so or persists):
         return None
     if not any(map(_has_recurrence, profiles)) and exploding_gradients(evidence):
         return None  # through the layers: all positions at once
@@ -172,6 +172,12 @@ def _explodes_in_time(time: TimeProfile) -> bool:
     return _decades(time) >= (limit("time.steep_decades") if is_steep else limit("time.exploding_decades"))
 
 
+def _is_chaotic(time: TimeProfile) -> bool:
+    """Whether it explodes so fast that a loss which falls has fallen from a wild start."""
+    is_steep = time.fit is not None and time.fit.gain >= limit("time.chaotic_gain")
+    return is_steep and _decades(time) >= limit("time.exploding_decades")
+
+
 # ------------------------------------------------------------------------------------------------- units
 def dead_units(evidence: Evidence) -> Finding | None:
     """Half of a layer's units were zero in each of 1,000 samples, and the loss does not fall; or a whole layer's."""
@@ -185,8 +191,8 @@ def dead_units(evidence: Evidence) -> Finding | None:
     return Finding(
         "dead_units",
         CRITICAL,
-        f"{worst[-1]:.0%} of a layer's units were exactly zero in each of at least 1,000 samples, in {_names(dead)}: "
-        "no gradient passes through them.",
+        f"{worst[-1]:.0%} of a layer's units were exactly zero in each of at least 1,000 samples, in "
+        f"{some_names(dead)}: no gradient passes through them.",
         tuple(dead),
         {"dead": worst[-1], "layers": float(len(dead))},
     )
@@ -212,7 +218,7 @@ def saturated_units(evidence: Evidence) -> Finding | None:
     return Finding(
         "saturated_units",
         CRITICAL,
-        f"Up to {worst:.0%} of the activations in {_names(found)} lie on the flat ends of their curve, where no "
+        f"Up to {worst:.0%} of the activations in {some_names(found)} lie on the flat ends of their curve, where no "
         "gradient passes.",
         tuple(found),
         {"saturated": worst, "layers": float(len(found))},
@@ -237,108 +243,7 @@ def symmetric_init(evidence: Evidence) -> Finding | None:
     return Finding(
         "symmetric_init",
         CRITICAL,
-        f"All units have the same weights in {_names(names)}, so they get the same gradient and stay equal.",
+        f"All units have the same weights in {some_names(names)}, so they get the same gradient and stay equal.",
         tuple(names),
         {"layers": float(len(names))},
     )
-
-
-# ------------------------------------------------------------------------------------ none, or no number
-def no_gradient(evidence: Evidence) -> Finding | None:
-    """Weight layers that run and want a gradient, and get none, or belong to no optimizer."""
-    if not evidence.profiles:
-        return None
-    recent = [_calls(profile) for profile in evidence.profiles[-3:]]
-    names = list(recent[-1])
-    cut = [name for name in names if _is_cut_off(evidence, recent, name) or _has_no_optimizer(evidence, recent, name)]
-    if not cut:
-        return None
-    share = len(cut) / len(names)
-    is_trunk = share >= limit("no_gradient.share") or cut[0] == names[0]
-    is_fast = bool(evidence.learns) and not evidence.learns_slowly
-    is_on_purpose = is_fast and not any(_is_cut_off(evidence, recent, name) for name in cut)  # a tuned head
-    return Finding(
-        "no_gradient",
-        CRITICAL if is_trunk and not is_on_purpose else WARNING,
-        f"{len(cut)} of {len(names)} weight layers get no gradient or belong to no optimizer, though they want one: "
-        f"{_names(cut)}.",
-        tuple(cut),
-        {"layers": float(len(cut)), "share": share},
-    )
-
-
-Calls = dict[str, list[LayerProfile]]
-
-
-def _calls(profile: Profile) -> Calls:
-    """Of each weight layer."""
-    calls: Calls = {}
-    for layer in profile.layers:
-        calls.setdefault(layer.module, []).append(layer)
-    return calls
-
-
-def _is_cut_off(evidence: Evidence, recent: list[Calls], name: str) -> bool:
-    """Whether no call of a layer got back a gradient that it could have passed on, in all recent profiles."""
-    rows = [calls.get(name, []) for calls in recent]
-    is_cut = all(each and all(row.detached for row in each) for each in rows)
-    return is_cut and (evidence.is_probe or len(recent) == 3)
-
-
-def _has_no_optimizer(evidence: Evidence, recent: list[Calls], name: str) -> bool:
-    """Whether a gradient flows through a layer whose parameters no optimizer has, in all recent records."""
-    records = evidence.records[-4:]  # of two optimizers two each
-    if len(records) < 3 or any(name in record.frozen for record in records):
-        return False
-    if not any(row.gradient_rms for calls in recent for row in calls.get(name, [])):
-        return False  # nothing flows here for reasons that other rules know: dead units, no_grad on purpose
-    return not any(name in record.layers or name in record.unused for record in records)
-
-
-def non_finite(evidence: Evidence) -> Finding | None:
-    """A NaN or infinity that no loss scaler asked for, or a scaler that skips step after step."""
-    found = evidence.history.nonfinite
-    skipped = [record for record in evidence.records[-NEEDED:] if record.scale is not None]
-    skips = sum(record.skipped for record in skipped) if all(r.skipped == len(r.totals) for r in skipped) else 0
-    if found:
-        first = found[0]
-        place = first.module or first.parameter or "the loss"
-        whose = "the batch itself" if first.inputs else place
-        words = f"The first NaN or infinity came up in {whose}, at step {first.step}."
-        return Finding("non_finite", CRITICAL, words, (place,), {"step": float(first.step), "inputs": first.inputs})
-    if skips >= limit("fp16.skipped"):
-        words = f"The loss scaler has skipped the last {skips} steps for an infinite gradient."
-        return Finding("non_finite", CRITICAL, words, (), {"skipped": float(skips)})
-    return None
-
-
-def fp16_underflow(evidence: Evidence) -> Finding | None:
-    """∂L/∂z lies where float16 has hardly any numbers left, so that part of it is rounded to zero."""
-
-    def share(profile: Profile) -> float:
-        shares = [_lost(row) for row in profile.layers if row.underflow is not None]
-        return statistics.median(shares or [0.0])
-
-    if not evidence.in_profiles(lambda profile: share(profile) >= limit("fp16.underflow")):
-        return None
-    early = [share(profile) for profile in evidence.early_profiles]
-    is_bad = min(early) >= limit("fp16.underflow") and evidence.learns_slowly
-    is_all = min(early) >= limit("fp16.all") and not evidence.has_converged
-    if evidence.learns and not (is_bad or is_all):
-        return None
-    worst = share(evidence.profiles[-1])
-    half = [row for row in evidence.profiles[-1].layers if row.underflow is not None]
-    names = tuple(row.name for row in half if _lost(row) >= limit("fp16.underflow"))
-    words = f"{worst:.0%} of ∂L/∂z is below 4.8e-7, where float16 has fewer than three bits; what is smaller is lost."
-    return Finding("fp16_underflow", CRITICAL, words, names, {"underflow": worst})
-
-
-def _lost(layer: LayerProfile) -> float:
-    """Share of a float16 layer's ∂L/∂z that is lost or about to be: all of it, where nothing but zeros came back."""
-    return (layer.underflow or 0.0) if layer.gradient_rms else 1.0
-
-
-def _names(names: Iterable[str]) -> str:
-    """Up to three names."""
-    listed = list(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

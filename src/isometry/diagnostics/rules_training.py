@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import statistics
 
-from .evidence import CELLS, RECENT, SPAN, Evidence
+from .evidence import CELLS, NEEDED, RECENT, SPAN, Evidence, head_of
 from .findings import CRITICAL, WARNING, Finding
+from .profile import LayerProfile
 from .thresholds import limit
 
 
@@ -39,28 +40,51 @@ def bad_input_scale(evidence: Evidence) -> Finding | None:
 
 def bad_init_scale(evidence: Evidence) -> Finding | None:
     """Activations start far too large or small, and the training suffers."""
-    if not evidence.profiles or not evidence.is_old_enough or not (evidence.is_tried or evidence.learns_slowly):
-        return None
-    if evidence.is_born_dead:
+    if not evidence.profiles or not evidence.is_old_enough or evidence.is_born_dead:
         return None  # what does not fire has no size
+    found = _wild_outputs(evidence)
+    if found is not None or not (evidence.is_tried or evidence.learns_slowly):
+        return found
+    fit = evidence.profiles[0].forward
+    enough = limit("depth.forward_decades") if evidence.is_tried else limit("depth.forward_extreme")
+    if fit is not None and fit.quality >= limit("depth.quality") and abs(fit.decades) >= enough:
+        words = f"Activations change by ×{fit.gain:.2f} per layer on their way up, {fit.decades:+.1f} decades in all."
+        return Finding("bad_init_scale", CRITICAL, words, (), {"gain": fit.gain, "decades": fit.decades})
+    if evidence.was_blind and evidence.head is not None and evidence.head.activation_rms:
+        spread = evidence.head.sample_spread or 0.0
+        words = (
+            f"The first outputs differ between inputs by {spread:.2g} of their size: the input is lost on its way up."
+        )
+        return Finding("bad_init_scale", CRITICAL, words, (), {"spread": spread})
+    return None
+
+
+def _wild_outputs(evidence: Evidence) -> Finding | None:
+    """The first outputs are so large that they alone make the loss, and little was learned but to shrink them."""
     may_fall = 0 < len(evidence.losses) < limit("loss.chance_steps") and not evidence.is_broken  # at once
     first = evidence.profiles[0]
     loss, chance, head = first.loss, evidence.chance, evidence.head
-    if evidence.is_tried and loss is not None and chance and head is not None and not may_fall:
-        size = head.activation_rms
+    if loss is None or head is None or may_fall:
+        return None
+    size = head.activation_rms
+    if chance is None and _shrinks(evidence, head):
+        words = f"The outputs start at a size of {size:.3g}; what has gone of the loss has gone as they became smaller."
+        return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
+    if evidence.is_tried and chance:
         large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
-        is_wild = evidence.is_softmax and loss > large * chance
         are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
-        makes_the_loss = size**2 > loss / 2  # else it is the targets that are large
-        if is_wild or (are_values and makes_the_loss and size**2 > limit("head.large_values") * chance):
+        are_wild = are_values and size**2 > max(loss / 2, limit("head.large_values") * chance)  # no matter of targets
+        if (evidence.is_softmax or are_wild) and loss > large * chance:
             words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
             return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
-    fit = first.forward
-    enough = limit("depth.forward_decades") if evidence.is_tried else limit("depth.forward_extreme")
-    if fit is None or fit.quality < limit("depth.quality") or abs(fit.decades) < enough:
-        return None
-    words = f"Activations change by ×{fit.gain:.2f} per layer on their way up, {fit.decades:+.1f} decades in all."
-    return Finding("bad_init_scale", CRITICAL, words, (), {"gain": fit.gain, "decades": fit.decades})
+    return None
+
+
+def _shrinks(evidence: Evidence, head: LayerProfile) -> bool:
+    """Whether outputs that start wild become smaller, or the loss is none the less for them."""
+    last = head_of(evidence.profiles[-1])
+    is_less = last is not None and head.activation_rms >= limit("head.shrinks") * last.activation_rms
+    return head.activation_rms >= limit("head.wild") and (is_less or evidence.is_tried)
 
 
 def small_batch_norm(evidence: Evidence) -> Finding | None:
@@ -69,7 +93,7 @@ def small_batch_norm(evidence: Evidence) -> Finding | None:
     if not counts or counts[0] is None or counts[0] > limit("batch_norm.samples"):
         return None
     words = f"BatchNorm normalises over {counts[0]} samples: its statistics are noise, and others than in evaluation."
-    is_enough = not evidence.learns_slowly or counts[0] > limit("batch_norm.two")
+    is_enough = evidence.learns_well or counts[0] > limit("batch_norm.two")
     is_calm = not (bad_batches(evidence) or unstable_gradients(evidence))
     severity = WARNING if evidence.learns and is_enough and is_calm else CRITICAL
     return Finding("small_batch_norm", severity, words, (), {"samples": float(counts[0])})
@@ -134,7 +158,7 @@ def chronic_clipping(evidence: Evidence) -> Finding | None:
         for record in recent
     ]
     ratios = [ratio for _, ratio in evidence.update_ratios[-RECENT:]]
-    are_tiny = bool(ratios) and max(ratios) < limit("update.small") and evidence.learns_slowly
+    are_tiny = bool(ratios) and max(ratios) < limit("update.small") and not evidence.learns_well
     if not (evidence.is_stuck or are_tiny) or not evidence.persists(hits):
         return None
     left = statistics.median(record.clip_coefficient for record in recent)
@@ -148,12 +172,20 @@ def bad_batches(evidence: Evidence) -> Finding | None:
 
     Steps that are too large raise the loss, too: of the steps after them.
     """
+    if not evidence.has_converged:
+        odd = _odd_inputs(evidence)
+        if odd is not None:
+            return odd
     totals = next(iter(evidence.totals.values()), [])
     if len(totals) != len(evidence.losses) or evidence.first_loss is None or evidence.starts_with_large_steps:
         return None
     losses, totals = evidence.losses[-SPAN:], totals[-SPAN:]
     found = [step for step in range(10, len(losses)) if _is_garbage(losses, totals, step, evidence.first_loss)]
-    if not found or evidence.has_converged or (evidence.learns and len(found) < limit("spike.count")):
+    if not found:
+        return None
+    is_few, are_many = len(found) < limit("spike.count"), len(found) >= limit("spike.often") * len(losses)
+    is_lost = are_many and statistics.fmean(losses) > evidence.first_loss  # what is usual is the least of it
+    if (evidence.has_converged and not is_lost) or (evidence.learns and is_few):
         return None
     worst = max(losses[step] for step in found)
     words = (
@@ -161,6 +193,19 @@ def bad_batches(evidence: Evidence) -> Finding | None:
         "after: their batches are unlike the others."
     )
     return Finding("unstable_gradients", CRITICAL, words, (), {"batches": float(len(found)), "largest": worst})
+
+
+def _odd_inputs(evidence: Evidence) -> Finding | None:
+    """Inputs of many times the usual size, in a batch that happened to be profiled."""
+    sizes = [profile.input_std for profile in evidence.profiles if profile.input_std is not None]
+    usual = statistics.median(sizes) if sizes else 0.0
+    odd = [size for size in sizes if size >= limit("spike.loss") * usual > 0]
+    if not odd or len(sizes) < NEEDED or not evidence.is_old_enough:
+        return None
+    words = (
+        f"{len(odd)} of {len(sizes)} batches had inputs of a standard deviation up to {max(odd):.3g}, not {usual:.3g}."
+    )
+    return Finding("unstable_gradients", CRITICAL, words, (), {"batches": float(len(odd)), "largest": max(odd)})
 
 
 def _is_garbage(losses: list[float], totals: list[float], step: int, first: float) -> bool:
@@ -230,8 +275,11 @@ def diverging_loss(evidence: Evidence) -> Finding | None:
 
 def loss_at_chance(evidence: Evidence) -> Finding | None:
     """The loss stays at that of a guess, though gradients flow and weights move."""
-    chance, recent = evidence.chance, evidence.recent_loss
-    if not evidence.is_at_chance or chance is None or recent is None:
+    chance, recent, steps = evidence.chance, evidence.recent_loss, len(evidence.losses)
+    if not evidence.is_at_chance or recent is None:
         return None
-    words = f"After {len(evidence.losses)} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
+    if chance is None:
+        words = f"After {steps} steps the loss is {recent:.3g}, and the outputs are the same for all inputs: a guess."
+        return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent})
+    words = f"After {steps} steps the loss is {recent:.3g}; a guess has {chance:.3g}."
     return Finding("loss_at_chance", CRITICAL, words, (), {"loss": recent, "chance": chance})

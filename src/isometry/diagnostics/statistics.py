@@ -128,11 +128,12 @@ def silent_units(activations: Tensor, axis: int, nonnegative: bool) -> Tensor:
     return activations.abs().amax(dim=others) == 0  # a seventh of the time of torch's infinity norm
 
 
-def unit_spread(weight: Tensor) -> Tensor | float:
-    """RMS(w - mean over units)/RMS(w), units along the first axis; 0 where all are equal, also where all are zero."""
-    size = tensor_norm(weight)
-    spread = tensor_norm(weight - weight.mean(dim=0, keepdim=True))
-    return spread / size if isinstance(size, Tensor) else (spread / size if size else 0.0)
+def spread(values: Tensor) -> Tensor | float:
+    """RMS(v - mean over the first axis)/RMS(v): 0 where all along it are equal, also where all are zero."""
+    size, rest = tensor_norm(values), tensor_norm(values - values.mean(dim=0, keepdim=True))
+    if isinstance(size, Tensor):
+        return rest / size.clamp(min=torch.finfo(size.dtype).tiny)
+    return rest / size if size else 0.0
 
 
 def unit_sum(gradient: Tensor, axis: int, norm: Tensor | float) -> Tensor | float | None:

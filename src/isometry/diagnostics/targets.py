@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .profile import LEAST_SAMPLES
+
 FITS = 2e-3  # of the loss; float16 rounds a gradient by 5e-4
 LARGEST = 1 << 17  # outputs: so many take 4 ms on a CPU, 9 ms where no loss fits; 128 rows of 10 take 0.4 and 3 ms
 LARGEST_LINKED = 1 << 14  # for what is tried after that: so many take 7 ms where no loss fits
-SAMPLES = 8  # at least: what fewer targets spread is noise
 ROWS_PER_CLASS = 10  # at least, for the same reason
 LIKE = 10.0  # mean square of the targets that a ReLU hides over that of the others, either way, at most
 
@@ -51,7 +52,7 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
         loss: L.
         axis: Of the units; each of them may guess a number of its own.
     """
-    if outputs.dim() < 2 or len(outputs) < SAMPLES or outputs.numel() > LARGEST:
+    if outputs.dim() < 2 or len(outputs) < LEAST_SAMPLES or outputs.numel() > LARGEST:
         return None
     if not math.isfinite(loss) or not gradient.any():
         return None
@@ -240,7 +241,7 @@ def _behind_relu(z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> To
     """The same of a ReLU before a squared error."""
     is_live = slope != 0
     live = int(is_live.sum())
-    if min(live, z.numel() - live) < SAMPLES or bool((is_live != (z > 0)).any()):
+    if min(live, z.numel() - live) < LEAST_SAMPLES or bool((is_live != (z > 0)).any()):
         return None
     errors, values = slope[is_live], z[is_live]
     if errors.abs().std() < FITS * errors.abs().mean():  # those of an absolute error
