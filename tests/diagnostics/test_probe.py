@@ -7,6 +7,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -1272,3 +1273,35 @@ def test_gradients_that_are_nearly_lost_are_counted_in_float16_alone() -> None:
 def test_the_loss_of_the_pass_is_kept() -> None:
     x, y = noise(16, 4)
     assert probe(nn.Sequential(scaled(2.0)), (x, y), mse).loss == pytest.approx(float(mse(2 * x, y)), rel=1e-6)
+
+
+# ------------------------------------------------------------------------------------ outputs that are the same for all
+@pytest.mark.parametrize("activation", [nn.Identity, partial(nn.ReLU, inplace=True)])
+def test_the_spread_of_the_outputs_over_samples(activation: Callable[..., nn.Module]) -> None:
+    net, (x, y) = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 8), activation()), noise(16, 8)
+    z = net[2](net[1](net[0](x)))[:8].detach()
+    shown = rows(probe(net, (x, y), mse))
+    assert shown["2"].sample_spread == pytest.approx(rms(z - z.mean(dim=0)) / rms(z), rel=1e-5)
+    assert shown["0"].sample_spread is None  # known of the layer next to the loss alone
+    nn.init.zeros_(net[0].weight)
+    assert rows(probe(net, (x, y), mse))["2"].sample_spread < 1e-6  # type: ignore[operator]
+
+
+def test_a_net_that_also_looks_ahead_without_gradients_is_seen_once() -> None:
+    class Bootstrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.copy = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                ahead = self.net(x) + self.copy(x)
+            value = self.net(x)
+            with torch.no_grad():
+                later = self.copy(x)
+            return value - ahead - later  # type: ignore[no-any-return]
+
+    profile = probe(Bootstrapped(), noise(16, 8), mse)
+    assert [row.name for row in profile.layers] == ["net"]
+    assert profile.layers[0].sample_spread is not None  # it is the last one of those that learn
+    assert profile.unseen == {"copy": "it ran without gradients"}

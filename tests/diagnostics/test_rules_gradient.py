@@ -531,3 +531,9 @@ def test_rules_have_nothing_to_say_of_nothing() -> None:
     for rule in (lost.no_gradient, lost.non_finite, rules.vanishing_gradients, rules.symmetric_init):
         assert found(rule, history()) is None
     assert found(rules.vanishing_gradients, history(profile([head()]))) is None
+
+
+def test_a_state_that_is_dead_from_the_start_forgets_for_that_reason() -> None:
+    made = run(through_time(over_time(-6)), flat())
+    assert found(rules.vanishing_through_time, made) is not None
+    assert found(rules.vanishing_through_time, and_also(made, dead(limit("units.dead")))) is None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hand_written import (
+    CHANCE,
     NAN,
     and_also,
+    classifier,
+    dead,
     every,
     fallen,
     falling,
@@ -24,7 +28,10 @@ from hand_written import (
 )
 
 from isometry.diagnostics import rules_lost as lost
+from isometry.diagnostics.evidence import NEEDED
 from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
+from isometry.diagnostics.history import History
+from isometry.diagnostics.profile import Profile
 from isometry.diagnostics.thresholds import limit
 
 
@@ -76,7 +83,8 @@ def test_layers_of_no_optimizer_are_named() -> None:
 
 def test_a_head_alone_may_be_tuned_as_long_as_that_is_enough() -> None:
     for share, severity in ((1.01, WARNING), (0.99, CRITICAL)):
-        finding = found(lost.no_gradient, run(profile(), fallen(share * limit("loss.slow")), names=["net.11"]))
+        losses = [CHANCE * loss for loss in fallen(share * limit("loss.slow"))]
+        finding = found(lost.no_gradient, run(classifier(), losses, names=["net.11", "head"]))
         assert finding is not None
         assert finding.severity == severity
 
@@ -160,3 +168,46 @@ def test_of_fp16_all_that_is_lost_from_the_start_counts_however_much_is_learned_
     assert found(lost.fp16_underflow, run([*[nothing] * 2, *[usual] * 4], quick)) is None
     assert found(lost.fp16_underflow, run([*[nearly] * 3, *[usual] * 3], quick)) is None
     assert found(lost.fp16_underflow, run([*[nothing] * 3, *[usual] * 3], fallen(0.95))) is None  # it has converged
+
+
+# --------------------------------------------------------------------------------------------- multiplied by zero
+def masked(*places: int, **columns: object) -> Profile:
+    return rows(stack(), *places, gradient_rms=0.0, **columns)
+
+
+def nearly_none() -> Profile:
+    """Nothing at the first layer, and next to nothing at the others."""
+    return profile([layer(1, gradient_rms=0.0), layer(2, gradient_rms=1e-31), layer(3)])
+
+
+def test_layers_to_which_nothing_but_zeros_come_back_are_cut_off() -> None:
+    finding = found(lost.no_gradient, and_also(run(masked(0, 1, 2), flat()), dead(0.0)))
+    assert finding is not None
+    assert (finding.severity, finding.layers) == (CRITICAL, ("net.1", "net.2", "net.3"))
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda: and_also(run([masked(0), *[profile()] * 5], flat()), dead(0.0)), "a branch that starts at zero"),
+        (lambda: and_also(run([*[profile()] * 5, masked(0)], flat()), dead(0.0)), "it had gradients once"),
+        (lambda: and_also(run(masked(0), flat()), dead(limit("units.dead"))), "dead units"),
+        (lambda: run(masked(0), flat()), "not known yet whether units are dead"),
+        (lambda: and_also(run(masked(0, underflow=1.0), flat()), dead(0.0)), "float16"),
+        (
+            lambda: and_also(run(profile([*masked(0).layers[:2], layer(3, gradient_rms=1e-31)]), flat()), dead(0.0)),
+            "vanished",
+        ),
+        (lambda: and_also(run([masked(0)] * (NEEDED - 1)), dead(0.0)), "too soon"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_zeros_that_have_another_cause_are_not_cut_off(made: Callable[[], History], why: str) -> None:
+    assert found(lost.no_gradient, made()) is None, why
+
+
+def test_a_head_alone_of_a_loss_that_tells_no_guess_has_to_converge() -> None:
+    for share, severity in ((0.95, WARNING), (0.7, CRITICAL)):
+        finding = found(lost.no_gradient, run(profile(), fallen(share), names=["net.11"]))
+        assert finding is not None
+        assert finding.severity == severity

@@ -19,6 +19,7 @@ from hand_written import (
     classifier,
     clipped,
     dead,
+    fallen,
     falling,
     flat,
     found,
@@ -72,6 +73,12 @@ def wild(ratio: float, share: float = 1.0) -> History:
     return run(profile([*stack(), output], loss=loss, guess=1.0), flat(loss))
 
 
+def shrinking(first: float, last: float) -> History:
+    """Outputs of a loss that tells no guess, at first and later, while it falls by itself."""
+    shown = [profile([*stack(), head(unit_sum=1.0, activation_rms=size)], loss=1.0) for size in (first, last)]
+    return run([shown[0], *[shown[1]] * 5], falling(1e6, 1.0))
+
+
 def squared(first: float, last: float, classes: int = 1, size: float = 3.0) -> list[Profile]:
     """A head before a squared error of 1, whose gradient is a share of what it would be without anything between."""
 
@@ -110,6 +117,15 @@ def garbage(
         losses[step - 1], losses[step], totals[step] = before, loss, total
         losses[step + 1 : step + 11] = [3.0] * soon + [after] * (10 - soon)
     return run(None, losses, totals=tuple(totals[start : start + EACH] for start in range(0, 100, EACH)))
+
+
+def garbage_often(count: int, steps: int = 480) -> History:
+    """So many batches of garbage, evenly, in a training whose usual losses are next to nothing soon."""
+    losses, totals = [1.0] * 20 + [1e-3] * (steps - 20), [1.0] * steps
+    for k in range(count):
+        step = 40 + k * (steps - 60) // count
+        losses[step], totals[step] = 1000.0, 1000.0
+    return run(None, losses, totals=tuple(totals[start : start + EACH] for start in range(0, steps, EACH)))
 
 
 # ---------------------------------------------------------------------------------------------- thresholds
@@ -186,6 +202,9 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         lambda v: run(classifier(loss=v * CHANCE), flat(v * CHANCE)),
     ),
     ("large values", rules.bad_init_scale, "head.large_values", ABOVE, wild),
+    ("wild outputs", rules.bad_init_scale, "head.wild", ABOVE, lambda v: shrinking(v, 1.0)),
+    ("wild outputs that shrink", rules.bad_init_scale, "head.shrinks", ABOVE, lambda v: shrinking(100.0, 100.0 / v)),
+    ("garbage, often", rules.bad_batches, "spike.often", ABOVE, lambda v: garbage_often(math.floor(480 * v))),
     (
         "growing activations",
         rules.bad_init_scale,
@@ -521,6 +540,38 @@ def test_clipping_that_leaves_steps_too_small_counts_as_long_as_it_has_not_learn
         assert (found(rules.chronic_clipping, made) is not None) == is_found
     known = run(classifier(), falling(CHANCE, 0.3 * CHANCE), ratio=1e-5, **clipped(1.0, 0.01))
     assert found(rules.chronic_clipping, known) is None
+
+
+def test_wild_outputs_count_at_once_where_the_loss_does_not_fall_and_not_where_its_guess_is_known() -> None:
+    large = profile([*stack(), head(unit_sum=1.0, activation_rms=30.0)], loss=1.0)
+    assert found(rules.bad_init_scale, run(large, flat())) is not None
+    assert found(rules.bad_init_scale, run(large, falling())) is None  # they do not become smaller
+    assert found(rules.bad_init_scale, run(replace(large, guess=500.0), flat())) is None
+
+
+def test_values_whose_loss_is_divided_once_too_often_are_not_wild() -> None:
+    """Outputs of size 2 and a loss of 1.7 times a guess's, both losses a hundredth of what squares would have."""
+    output = replace(head(unit_sum=1.0), shape=(1,), activation_rms=2.0)
+    assert found(rules.bad_init_scale, run(profile([*stack(), output], loss=0.017, guess=0.01), flat(0.017))) is None
+
+
+@pytest.mark.parametrize(("sizes", "is_found"), [("1111G1", True), ("111111", False), ("G1", False), ("GG1111", True)])
+def test_inputs_of_many_times_the_usual_size_are_garbage(sizes: str, is_found: bool) -> None:
+    size = 1.01 * limit("spike.loss")
+    made = run(
+        [profile(input_mean=0.0, input_std=size if mark == "G" else 1.0) for mark in sizes],
+        flat(steps=EACH * len(sizes)),
+    )
+    finding = found(rules.bad_batches, made)
+    assert (finding is not None) == is_found
+    if finding:
+        assert finding.evidence == {"batches": sizes.count("G"), "largest": size}
+
+
+def test_odd_inputs_are_fine_where_it_converges() -> None:
+    odd = [profile(input_mean=0.0, input_std=size) for size in (1.0, 1.0, 1.0, 1.0, 99.0, 1.0)]
+    assert found(rules.bad_batches, run(odd, fallen(0.95))) is None
+    assert found(rules.bad_batches, run(odd, fallen(0.5))) is not None
 
 
 def test_where_the_targets_make_the_loss_no_values_are_wild() -> None:

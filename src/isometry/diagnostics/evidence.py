@@ -224,6 +224,11 @@ class Evidence:
         return self.has_converged if self.chance is None else not self.learns_slowly
 
     @property
+    def was_hampered(self) -> bool:
+        """Whether the first outputs were the same for all inputs, and what was learned since is not much."""
+        return self.was_blind and not self.learns_well
+
+    @property
     def has_recovered(self) -> bool:
         """Whether so much of the loss has gone that nothing of before can have held it; also where that is unknown."""
         return self.fall is None or self.gone >= limit("loss.recovered")

@@ -20,13 +20,14 @@ from .thresholds import limit
 # ------------------------------------------------------------------------------------------------- depth
 def vanishing_gradients(evidence: Evidence) -> Finding | None:
     """∂L/∂z loses three decades or more on its way back; less where the loss falls slowly or not at all."""
-    slow = limit("depth.slow_decades") if evidence.learns_slowly else limit("depth.vanishing_decades")
+    is_slow = evidence.learns_slowly or evidence.was_hampered
+    slow = limit("depth.slow_decades") if is_slow else limit("depth.vanishing_decades")
     stuck = -limit("depth.chance_decades") if evidence.never_learned else limit("depth.stuck_decades")
     enough = stuck if evidence.is_stuck else slow
     hits = [_is_slope(fit) and fit.decades <= enough for _, fit in evidence.flows]
     first, persists = evidence.first_flow, evidence.persists(hits)
     from_start = first is not None and _is_slope(first) and first.decades <= enough
-    is_strong = from_start and (persists or evidence.learns_slowly) and not evidence.has_converged
+    is_strong = from_start and (persists or is_slow) and not evidence.has_converged
     if not persists and not (from_start and evidence.is_old_enough and evidence.losses):
         return None
     if evidence.learns and not is_strong:

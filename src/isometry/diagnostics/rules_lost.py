@@ -27,8 +27,7 @@ def no_gradient(evidence: Evidence) -> Finding | None:
         return None
     share = len(cut) / len(names)
     is_trunk = share >= limit("no_gradient.share") or cut[0] == names[0]
-    is_fast = bool(evidence.learns) and not evidence.learns_slowly
-    is_on_purpose = is_fast and not cut_off  # a tuned head
+    is_on_purpose = bool(evidence.learns) and evidence.learns_well and not cut_off  # a tuned head
     return Finding(
         "no_gradient",
         CRITICAL if is_trunk and not is_on_purpose else WARNING,

@@ -43,14 +43,14 @@ def bad_init_scale(evidence: Evidence) -> Finding | None:
     if not evidence.profiles or not evidence.is_old_enough or evidence.is_born_dead:
         return None  # what does not fire has no size
     found = _wild_outputs(evidence)
-    if found is not None or not (evidence.is_tried or evidence.learns_slowly):
+    if found is not None or not (evidence.is_tried or evidence.learns_slowly or evidence.was_hampered):
         return found
     fit = evidence.profiles[0].forward
     enough = limit("depth.forward_decades") if evidence.is_tried else limit("depth.forward_extreme")
     if fit is not None and fit.quality >= limit("depth.quality") and abs(fit.decades) >= enough:
         words = f"Activations change by ×{fit.gain:.2f} per layer on their way up, {fit.decades:+.1f} decades in all."
         return Finding("bad_init_scale", CRITICAL, words, (), {"gain": fit.gain, "decades": fit.decades})
-    if evidence.was_blind and evidence.head is not None and evidence.head.activation_rms:
+    if evidence.was_hampered and evidence.head is not None and evidence.head.activation_rms:
         spread = evidence.head.sample_spread or 0.0
         words = (
             f"The first outputs differ between inputs by {spread:.2g} of their size: the input is lost on its way up."
