@@ -568,6 +568,22 @@ def test_inputs_of_many_times_the_usual_size_are_garbage(sizes: str, is_found: b
         assert finding.evidence == {"batches": sizes.count("G"), "largest": size}
 
 
+def test_one_odd_batch_of_a_long_training_is_no_finding() -> None:
+    least = math.ceil(40 * limit("spike.often"))
+    for count, is_found in ((least, True), (least - 1, False)):
+        sizes = [99.0] * count + [1.0] * (40 - count)
+        made = run([profile(input_mean=0.0, input_std=size) for size in sizes], flat(steps=40 * EACH))
+        assert (found(rules.bad_batches, made) is not None) == is_found
+
+
+def test_wild_outputs_are_said_to_have_shrunk_only_where_the_loss_has_fallen() -> None:
+    large = profile([*stack(), head(unit_sum=1.0, activation_rms=30.0)], loss=1.0)
+    for made, said in ((shrinking(30.0, 1.0), "as they shrank"), (run(large, flat()), "has not fallen")):
+        finding = found(rules.bad_init_scale, made)
+        assert finding is not None
+        assert said in finding.explanation
+
+
 def test_odd_inputs_are_fine_where_it_converges() -> None:
     odd = [profile(input_mean=0.0, input_std=size) for size in (1.0, 1.0, 1.0, 1.0, 99.0, 1.0)]
     assert found(rules.bad_batches, run(odd, fallen(0.95))) is None

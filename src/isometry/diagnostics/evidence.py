@@ -352,7 +352,7 @@ def head_of(profile: Profile) -> LayerProfile | None:
 
 
 def _is_blind(profile: Profile) -> bool:
-    """Whether the outputs are the same for all inputs; not those of a head that starts at zero, which are none yet."""
+    """Whether the outputs are the same for all inputs, as those of a head that is zero are, too."""
     head = head_of(profile)
     if head is None or head.sample_spread is None or head.samples < 2:
         return False

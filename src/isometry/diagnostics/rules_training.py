@@ -68,7 +68,8 @@ def _wild_outputs(evidence: Evidence) -> Finding | None:
         return None
     size = head.activation_rms
     if chance is None and _shrinks(evidence, head):
-        words = f"The outputs start at a size of {size:.3g}; what has gone of the loss has gone as they became smaller."
+        since = "the loss has not fallen" if evidence.is_tried else "what has gone of the loss went as they shrank"
+        words = f"The outputs start at a size of {size:.3g}, and {since}."
         return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
     if evidence.is_tried and chance:
         large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
@@ -202,6 +203,8 @@ def _odd_inputs(evidence: Evidence) -> Finding | None:
     odd = [size for size in sizes if size >= limit("spike.loss") * usual > 0]
     if not odd or len(sizes) < NEEDED or not evidence.is_old_enough:
         return None
+    if len(odd) < limit("spike.often") * len(sizes):
+        return None  # one odd batch of a long training
     words = (
         f"{len(odd)} of {len(sizes)} batches had inputs of a standard deviation up to {max(odd):.3g}, not {usual:.3g}."
     )

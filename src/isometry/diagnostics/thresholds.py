@@ -102,7 +102,9 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.guess": Threshold(0.3, f"about the squared error (1-1/K)/K of a guess among K classes: {_FITTED}"),
     "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
     "head.large_values": Threshold(100.0, "first squared outputs over a guess's loss: ten times what targets spread"),
-    "head.blind": Threshold(0.01, f"spread of the outputs over samples: {_FITTED}; healthy ones end above 0.2"),
+    "head.blind": Threshold(
+        0.01, f"of the outputs over samples: {_FITTED}; where no guess is told healthy ones end above 0.2"
+    ),
     "head.wild": Threshold(10.0, f"RMS of the first outputs, of a loss whose guess is not known: {_FITTED}"),
     "head.shrinks": Threshold(2.0, f"factor by which such outputs become smaller: {_FITTED}"),
     "head.masked": Threshold(0.2, f"share of exact zeros among the gradients of a sample's outputs: {_FITTED}"),
