@@ -30,8 +30,10 @@ _TRAINING = (
     *round_4.cases_of_sequences.CASES,
     *round_5.cases.CASES,
     *round_5.cases_of_sequences.CASES,
+    *round_6.cases.CASES,
+    *round_6.cases_of_sequences.CASES,
 )
-_HELD_OUT = (*round_6.cases.CASES, *round_6.cases_of_sequences.CASES)
+_HELD_OUT: tuple[Case, ...] = ()
 CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 

@@ -99,6 +99,41 @@ def test_a_head_that_starts_at_zero_is_no_bad_start() -> None:
     assert found(training.bad_init_scale, run([zero, zero, zero, *[outputs(0.5)] * 3], fallen(0.2))) is None
 
 
+# ---------------------------------------------------------------------------- outputs that make the loss by their size
+def loud(*elasticities: float) -> list[Profile]:
+    """Values whose loss tells no guess, and what one percent of their size is to it, in percent."""
+    return [replace(outputs(0.5), elasticity=each) for each in elasticities]
+
+
+@pytest.mark.parametrize(("factor", "is_wild"), [(ABOVE, True), (BELOW, False)])
+def test_what_has_gone_while_outputs_made_the_loss_all_the_time_says_nothing(factor: float, is_wild: bool) -> None:
+    edge = factor * limit("loss.elasticity")
+    evidence = Evidence(run(loud(9.0, 4.0, 2.0, 2.0, 2.0, edge), WILD))
+    assert (evidence.is_wild, evidence.learns, evidence.is_stuck) == (is_wild, not is_wild, is_wild)
+    assert evidence.gone == (0.0 if is_wild else pytest.approx(1.0, abs=0.01))
+
+
+def test_outputs_that_were_too_large_for_a_while_are_no_reason() -> None:
+    """As those of a law's residual are, now and then, long after most of the loss has gone."""
+    assert not Evidence(run(loud(9.0, 2.0, -0.3, 2.0, 2.0, 2.0), WILD)).is_wild
+    assert not Evidence(run([*loud(9.0, 2.0, 2.0, 2.0, 2.0), outputs(0.5)], WILD)).is_wild  # not known
+
+
+def test_where_the_loss_tells_a_guess_sizes_do_not_count() -> None:
+    told = [replace(each, guess=1e6) for each in loud(*[2.0] * 6)]
+    assert not Evidence(run(told, WILD)).is_wild
+    assert Evidence(run(told, WILD)).has_converged
+
+
+@pytest.mark.parametrize(("factor", "is_found"), [(ABOVE, True), (BELOW, False)])
+def test_outputs_that_make_more_of_a_loss_than_squares_do_are_a_bad_start(factor: float, is_found: bool) -> None:
+    finding = found(training.bad_init_scale, run(loud(factor * limit("head.loud"), *[1.0] * 5), WILD))
+    assert (finding is not None) == is_found
+    if finding:
+        assert (finding.severity, finding.layers) == (CRITICAL, ("head",))
+    assert found(training.bad_init_scale, run(loud(9.0, 1.0, 1.0, 0.0, 1.0, 1.0), WILD)) is None  # it has calmed down
+
+
 # ------------------------------------------------------------------------------------------------- how well it learns
 def test_of_a_known_guess_half_has_to_go_of_an_unknown_one_nine_tenths() -> None:
     for shown, half, most in ((classifier(), True, True), (outputs(0.5), False, True)):

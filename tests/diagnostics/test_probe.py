@@ -7,6 +7,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -208,7 +209,9 @@ def test_in_place_activations_are_as_those_out_of_place(activation: Callable[...
         if hasattr(module, "inplace"):
             module.inplace = True
     batch = noise(32, 16)
-    assert probe(overwriting, batch, mse) == probe(plain, batch, mse)
+    shown, expected = probe(overwriting, batch, mse), probe(plain, batch, mse)
+    assert expected.elasticity is not None
+    assert shown == replace(expected, elasticity=None)  # which takes the outputs as they were
 
 
 def test_asking_autograd_for_an_overwritten_z_gives_another_gradient() -> None:
@@ -1043,6 +1046,54 @@ def test_the_saturated_share_by_hand() -> None:
     assert relu.layers[0].saturated is None
 
 
+class Called(nn.Module):
+    """Two layers and between them an activation that is called as a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second, self.function = first, second, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.function(self.first(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("function", "module"),
+    [
+        (torch.sigmoid, nn.Sigmoid()),
+        (torch.tanh, nn.Tanh()),
+        (F.relu, nn.ReLU()),
+        (F.gelu, nn.GELU()),
+        (F.silu, nn.SiLU()),
+        (F.elu, nn.ELU()),
+        (F.leaky_relu, nn.LeakyReLU()),
+        (F.softplus, nn.Softplus()),
+    ],
+)
+def test_an_activation_that_is_called_as_a_function_is_seen_as_the_module(
+    function: Callable[[Tensor], Tensor], module: nn.Module
+) -> None:
+    first, second, batch = nn.Linear(4, 8), nn.Linear(8, 3), (5 * torch.randn(64, 4), torch.randn(64, 3))
+    called = probe(Called(function, first, second), batch, mse).layers
+    plain = probe(nn.Sequential(first, module, second), batch, mse).layers
+    assert [row.activation for row in called] == [row.activation for row in plain] == [called[0].activation, None]
+    assert called[0].activation is not None
+    assert (called[0].saturated, called[0].dead) == (plain[0].saturated, plain[0].dead)
+
+
+def test_between_a_function_and_the_next_layer_there_may_be_another_shape_and_nothing_else() -> None:
+    conv, head = nn.Conv2d(1, 2, 3), nn.Linear(32, 4)
+    batch = 20 * torch.randn(16, 1, 6, 6), torch.randn(16, 4)
+    flat = Called(lambda z: torch.tanh(z).flatten(1), conv, head)
+    shown = probe(flat, batch, mse).layers[0]
+    assert shown.activation == "tanh"
+    assert shown.saturated == pytest.approx(float((1 - torch.tanh(conv(batch[0])) ** 2 < 0.05).float().mean()))
+    pooled = Called(lambda z: F.max_pool2d(torch.tanh(z), 2).flatten(1), conv, nn.Linear(8, 4))
+    assert probe(pooled, batch, mse).layers[0].activation is None
+    doubled = Called(lambda z: 2 * torch.tanh(z), nn.Linear(4, 8), nn.Linear(8, 3))
+    assert probe(doubled, (torch.randn(16, 4), torch.randn(16, 3)), mse).layers[0].activation is None
+
+
 # ------------------------------------------------------------------------------------------------ jacobian
 @pytest.mark.parametrize("scale", [1.0, 0.5, 3.0, 1e-12, 1e12])
 @pytest.mark.parametrize("shape", [(64, 64), (16, 64), (64, 16)])
@@ -1273,6 +1324,23 @@ def test_gradients_that_are_nearly_lost_are_counted_in_float16_alone() -> None:
 def test_the_loss_of_the_pass_is_kept() -> None:
     x, y = noise(16, 4)
     assert probe(nn.Sequential(scaled(2.0)), (x, y), mse).loss == pytest.approx(float(mse(2 * x, y)), rel=1e-6)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 6.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_elasticity_of_a_power_of_the_outputs_is_the_power(power: float, scale: float) -> None:
+    net, batch = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 8)), noise(16, 8)
+    shown = probe(net, batch, lambda z, _: scale * z.abs().pow(power).mean())
+    assert shown.elasticity == pytest.approx(power, rel=1e-4)
+
+
+def test_the_elasticity_is_0_at_the_best_size_and_unknown_of_a_loss_of_0() -> None:
+    x, y = noise(16, 4)
+    size = float((x * y).sum() / x.square().sum())  # of the least squares
+    for factor, expected in ((1.0, 0.0), (0.0, 0.0), (1e3, 2.0)):
+        shown = probe(nn.Sequential(scaled(factor * size)), (x, y), mse)
+        assert shown.elasticity == pytest.approx(expected, abs=0.01)
+    assert probe(nn.Sequential(scaled(1.0)), (x, x), mse).elasticity is None
 
 
 # ------------------------------------------------------------------------------------ outputs that are the same for all

@@ -90,6 +90,18 @@ EDGES: list[tuple[Rule, str, float, Callable[[float], History]]] = [
         lambda v: run(through_time(over_time(v)), falling(2.0, 1.2)),
     ),
     (
+        rules.vanishing_through_time,
+        "time.short_decades",
+        ABOVE,
+        lambda v: run(through_time(over_time(v, tenfold_within=2)), falling(2.0, 1.2)),
+    ),
+    (
+        rules.vanishing_through_time,
+        "time.short_horizon",
+        BELOW,
+        lambda v: run(through_time(over_time(-3.5, steps=8000, tenfold_within=round(8000 * v))), falling(2.0, 1.2)),
+    ),
+    (
         rules.exploding_through_time,
         "time.exploding_decades",
         ABOVE,

@@ -53,16 +53,16 @@ def classes(count: int = B) -> Tensor:
     return torch.multinomial(SHARES, count, replacement=True)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.5])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "samples"])
-def test_of_squared_errors_it_is_the_variance(reduction: str) -> None:
+def test_of_squared_errors_it_is_the_variance(reduction: str, weight: float) -> None:
     targets, outputs = torch.randn(B, K), 2 * torch.randn(B, K) + 5
 
     def loss_fn(z: Tensor) -> Tensor:
-        return F.mse_loss(z, targets, reduction="mean" if reduction == "mean" else "sum") / (
-            B if reduction == "samples" else 1
-        )
+        whole = F.mse_loss(z, targets, reduction="mean" if reduction == "mean" else "sum")
+        return weight * whole / (B if reduction == "samples" else 1)
 
-    variance = targets.var(dim=0).sum().item() * {"mean": 1 / K, "sum": B, "samples": 1}[reduction]
+    variance = weight * targets.var(dim=0).sum().item() * {"mean": 1 / K, "sum": B, "samples": 1}[reduction]
     assert guess(loss_fn, outputs) == pytest.approx(variance, rel=1e-3)
     assert best_constant(loss_fn, (B, K)) == pytest.approx(variance * (1 - 1 / B), rel=1e-3)  # theirs knows the mean
 
@@ -182,6 +182,17 @@ def test_wild_logits_that_are_right_have_no_gradient_and_count_all_the_same() ->
     assert found == pytest.approx(math.log(2), rel=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e-15, 1e15])
+def test_targets_of_any_size_are_told(size: float) -> None:
+    targets, outputs = size * torch.randn(B, K), size * torch.randn(B, K)
+    gradient, loss = 2 * (outputs - targets) / (B * K), float((outputs - targets).double().square().mean())
+    found = told(outputs, gradient, loss, -1)
+    assert found is not None
+    assert found.guess == pytest.approx(float(targets.double().var(dim=0).mean()), rel=1e-3)
+    assert told(outputs, gradient, 2.5 * loss, -1) is None  # of no usual weight
+    assert told(outputs.double(), 1e-60 * gradient.double(), loss, -1) is None  # next to no gradient
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_tells_nothing(odd: float) -> None:
     fine = torch.randn(B, K)
@@ -195,6 +206,55 @@ def test_a_probe_tells_it(compiled: bool) -> None:
     net, targets = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(B, 2)
     shown = probe(torch.compile(net, backend="eager") if compiled else net, (torch.randn(B, 4), targets), F.mse_loss)  # type: ignore[arg-type]
     assert shown.guess == pytest.approx(targets.var(dim=0).mean().item(), rel=1e-3)
+
+
+# --------------------------------------------------------------------------------- a cross-entropy among other terms
+OTHERS = 3.0  # what the other terms come to
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_of_a_cross_entropy_among_others_they_stay_as_they_are(weight: float) -> None:
+    labels, bits = classes(), (torch.rand(B, K) < SHARES).float()
+
+    def of_classes(z: Tensor) -> Tensor:
+        return weight * F.cross_entropy(z, labels)
+
+    def of_bits(z: Tensor) -> Tensor:
+        return weight * F.binary_cross_entropy_with_logits(z, bits)
+
+    for alone in (of_classes, of_bits):
+        outputs = 3 * torch.randn(B, K)
+        among = guess(lambda z, alone=alone: alone(z) + OTHERS, outputs)  # type: ignore[misc]
+        assert among == pytest.approx((guess(alone, outputs) or 0.0) + OTHERS, rel=1e-3)
+
+
+def test_a_net_with_several_heads_has_the_guess_of_all_while_none_has_learned() -> None:
+    class Exits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.early, self.late = nn.Linear(8, 8), nn.Linear(8, K), nn.Linear(8, K)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.early(z := self.trunk(x).relu()), self.late(z)
+
+    net, labels = Exits(), torch.arange(B) % K
+    for head in (net.early, net.late):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    shown = probe(net, (torch.randn(B, 8), labels), lambda z, y: F.cross_entropy(z[0], y) + F.cross_entropy(z[1], y))
+    assert shown.guess == pytest.approx(2 * math.log(K), rel=0.02)
+
+
+def test_a_gradient_that_no_targets_of_0_and_1_have_made_is_no_cross_entropy_s() -> None:
+    labels = classes()
+    weights = torch.rand(B) + 0.1  # of each sample its own
+    for loss_fn in (
+        lambda z: (weights * F.cross_entropy(z, labels, reduction="none")).sum() + OTHERS,
+        lambda z: F.mse_loss(z, torch.randn(B, K)) + OTHERS,
+        lambda z: -z.logsumexp(dim=1).mean() + OTHERS,
+    ):
+        assert read(loss_fn, torch.randn(B, K)) is None
+    assert guess(lambda z: F.cross_entropy(z, labels) - OTHERS, torch.randn(B, K)) is None  # less than nothing
 
 
 # -------------------------------------------------------------------------- what stands behind the outputs

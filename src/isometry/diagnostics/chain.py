@@ -36,14 +36,14 @@ class Chain:
 
     def begin(self, z: Tensor, call: Call) -> None:
         """A layer has returned z."""
-        self._origins[id(z)] = _Origin(weakref.ref(z), call, _version(z))
+        self._origins[id(z)] = _Origin(weakref.ref(z), call, times_written(z))
 
     def follow(self, module: nn.Module, inputs: object, output: Tensor) -> Call | None:
         """A BatchNorm or an activation has run; the call whose z it worked on, where that is known."""
         origin = self._origin(inputs, written=int(getattr(module, "inplace", False)))
         if origin is None:
             return None
-        reference, version = weakref.ref(output), _version(output)
+        reference, version = weakref.ref(output), times_written(output)
         if isinstance(module, layers.ACTIVATIONS) and origin.activation == "identity":
             name = layers.activation_name(module)
             self._origins[id(output)] = _Origin(reference, origin.call, version, origin.normed, name)
@@ -64,7 +64,7 @@ class Chain:
         known = origin.tensor() if origin else None
         if known is None or known is not tensor:
             return None
-        return origin if origin and _version(known) == origin.version + written else None
+        return origin if origin and times_written(known) == origin.version + written else None
 
 
 def _expected(origin: _Origin, layer: nn.Linear) -> tuple[float, float] | None:
@@ -99,6 +99,6 @@ def _is_fresh(norm: nn.Module) -> bool:
     return not norm.affine or bool((norm.weight == 1).all() and (norm.bias == 0).all())
 
 
-def _version(tensor: Tensor) -> int:
+def times_written(tensor: Tensor) -> int:
     """How often a tensor was written to; inference mode does not count."""
     return 0 if tensor.is_inference() else tensor._version

@@ -141,7 +141,7 @@ class Evidence:
         a guess: what of a loss has gone by itself, as it started wild, says nothing either.
         """
         first, recent = self.first_loss, self.recent_loss
-        if first is not None and recent is not None and self.is_blind:
+        if first is not None and recent is not None and (self.is_blind or self.is_wild):
             return 0.0 if math.isfinite(recent) else -math.inf
         if first is None or recent is None or first <= 0:
             return None
@@ -177,6 +177,11 @@ class Evidence:
     def is_blind(self) -> bool:
         """Whether the outputs are the same for all inputs: a guess, where the loss does not tell one."""
         return self.chance is None and bool(self.losses) and self.in_profiles(_is_blind)
+
+    @cached_property
+    def is_wild(self) -> bool:
+        """Whether outputs that are too large make a loss without a known guess, from the first profile to now."""
+        return self.chance is None and len(self.profiles) >= NEEDED and all(map(_is_wild, self.profiles))
 
     @cached_property
     def was_blind(self) -> bool:
@@ -357,6 +362,11 @@ def _is_blind(profile: Profile) -> bool:
     if head is None or head.sample_spread is None or head.samples < 2:
         return False
     return head.sample_spread <= limit("head.blind")
+
+
+def _is_wild(profile: Profile) -> bool:
+    """Whether the loss is made by outputs that are too large."""
+    return profile.elasticity is not None and profile.elasticity >= limit("loss.elasticity")
 
 
 def head_gradient(head: LayerProfile) -> float:

@@ -14,6 +14,13 @@ _RECTIFIERS = (
     nn.Hardswish, nn.Softplus, nn.Threshold, nn.Hardshrink, nn.Softshrink,
 )  # fmt: skip
 ACTIVATIONS = (*_SATURATING, *_RECTIFIERS)
+# By autograd's name, and what does not change values on the way from there to the next layer.
+_FUNCTIONS = {
+    "SigmoidBackward0": nn.Sigmoid, "TanhBackward0": nn.Tanh, "ReluBackward0": nn.ReLU, "GeluBackward0": nn.GELU,
+    "SiluBackward0": nn.SiLU, "EluBackward0": nn.ELU, "LeakyReluBackward0": nn.LeakyReLU,
+    "SoftplusBackward0": nn.Softplus,
+}  # fmt: skip
+_VIEWS = ("ViewBackward0", "UnsafeViewBackward0", "TransposeBackward0", "PermuteBackward0", "UnsqueezeBackward0")
 
 
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -71,6 +78,18 @@ def plain_path(name: str) -> str:
 def unit_axis(module: nn.Module) -> int:
     """The axis of a layer's output along which its units lie: channels are second, features last."""
     return 1 if isinstance(module, nn.modules.conv._ConvNd) else -1
+
+
+def function_behind(values: Tensor) -> nn.Module | None:
+    """The activation that made these values, of one that was called as a function: `torch.sigmoid(…)`, `F.relu(…)`.
+
+    As a module of its class, so of a function with parameters with the usual ones; None where nothing tells.
+    """
+    node = values.grad_fn
+    while node is not None and node.name() in _VIEWS:
+        node = node.next_functions[0][0]
+    kind = None if node is None else _FUNCTIONS.get(node.name())
+    return None if kind is None else kind()
 
 
 def activation_name(module: nn.Module) -> str:

@@ -134,6 +134,8 @@ class Profile:
             cross-entropies.
         link: What stands between the last layer and that loss, where `targets` can say it: "identity", "sigmoid" …
         out_of_reach: What of the guess's loss cannot go for that, as a share.
+        elasticity: d ln L/d ln s, s being a factor on the outputs that the loss gets: Σ z ∂L/∂z over L, there. Near 2
+            where outputs that are far too large make a squared error by themselves, 0 and less where none are.
         input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
         batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """
@@ -147,6 +149,7 @@ class Profile:
     guess: float | None = None
     link: str | None = None
     out_of_reach: float | None = None
+    elasticity: float | None = None
     input_mean: float | None = None
     input_std: float | None = None
     input_largest: float | None = None

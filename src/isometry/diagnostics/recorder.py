@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from . import layers, recurrence, targets
 from .calls import Call, nonfinite, row
-from .chain import Chain
+from .chain import Chain, times_written
 from .depth import GraphDepth
 from .hooks import Hook
 from .layers import Layout
@@ -47,8 +47,11 @@ class Recorder:
         self.seconds = 0.0  # spent in the hooks
         self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
         self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
-        self._last: tuple[Call, Tensor, Tensor] | None = None  # the layer that ran last, most likely that one; its z
+        self._last: tuple[Call, Tensor, Tensor, int] | None = (
+            None  # the layer that ran last, most likely that one; its z
+        )
         self._at_loss: tuple[Tensor, Tensor, int] | None = None  # z, ∂L/∂z and the axis of units there
+        self._pull: Tensor | None = None  # Σ z ∂L/∂z there
         self._runs: list[recurrence.Run] = []
         self._positions: tuple[str, Tensor] | None = None  # ‖∂L/∂z‖ along the second axis of the first layer's z
         self._numbers: Counter[nn.Module] = Counter()  # of all calls
@@ -125,7 +128,8 @@ class Recorder:
             trains=trains,
         )
         if trains:
-            self._last = call, values, values[:SOME_SAMPLES].clone()  # the activation may overwrite z
+            some = values[:SOME_SAMPLES].clone()  # the activation may overwrite z
+            self._last = call, values, some, times_written(values)
         if z.requires_grad:
             self._watch_gradient(call, z)
         return call
@@ -156,8 +160,11 @@ class Recorder:
         axis = layers.unit_axis(call.module)
         call.unit_sum, call.unit_zeros = unit_sum(gradient, axis, norm), unit_zeros(gradient, axis)
         if self._last is not None and self._last[0] is call:
-            self._at_loss = self._last[1], gradient, axis
-            call.sample_spread = spread(self._last[2].float())
+            _, z, some, written = self._last
+            self._at_loss = z, gradient, axis
+            call.sample_spread = spread(some.float())
+            if times_written(z) == written:
+                self._pull = torch.dot(z.flatten().float(), gradient.flatten().float())
 
     def _on_other(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A norm or an activation: whose z went in, and what came out."""
@@ -182,15 +189,21 @@ class Recorder:
         self.sites[site] = call
 
     def _link(self, call: Call, inputs: Tensor) -> None:
-        """What the layer before has to do with this one: theory's factor between them, and its units."""
+        """What the layer before has to do with this one: theory's factor between them, its activation and units."""
         linked = self._chain.link(inputs, call)
         before = self.calls[-1] if self.calls else None
-        if not self.units or not before or linked or inputs.dim() < 2:
+        if not before or linked or inputs.dim() < 2 or before.activation is not None or before.silent is not None:
             return
-        if before.activation is None and before.silent is None and self._depths.behind(inputs) == before.depth:
-            axis = layers.unit_axis(before.module)  # its activation is a function: seen where its values arrive
-            if before.shape and inputs.shape[axis] == before.shape[axis if axis < 0 else axis - 1]:
-                self._see_units(before, Site(call.module, True, self._numbers[call.module], axis), inputs)
+        if self._depths.behind(inputs) != before.depth:
+            return
+        function = layers.function_behind(inputs)  # not called as a module: seen where its values arrive
+        if function is not None and inputs.numel() == before.numel:
+            before.activation = function
+            before.saturated = layers.saturated_share(function, inputs.detach())
+        axis = layers.unit_axis(before.module)
+        is_same = before.shape and inputs.shape[axis] == before.shape[axis if axis < 0 else axis - 1]
+        if self.units and is_same and (function is None or layers.can_die(function)):
+            self._see_units(before, Site(call.module, True, self._numbers[call.module], axis), inputs)
 
     def _watch_time(self, call: Call, inputs: tuple[Any, ...], output: Any) -> None:
         assert isinstance(call.module, nn.RNNBase)
@@ -236,6 +249,7 @@ class Recorder:
             guess=told.guess if told else None,
             link=told.link if told else None,
             out_of_reach=told.out_of_reach if told else None,
+            elasticity=float(self._pull) / scale / loss if self._pull is not None and loss else None,
             input_mean=mean,
             input_std=std,
             input_largest=largest,

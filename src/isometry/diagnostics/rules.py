@@ -30,7 +30,6 @@ Rule = Callable[[Evidence], Finding | None]
 RULES: tuple[Rule, ...] = (
     training.bad_input_scale,
     training.small_batch_norm,
-    training.bad_batches,
     gradient.symmetric_init,
     training.unbounded_loss,
     lost.fp16_underflow,
@@ -39,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     gradient.vanishing_through_time,
     gradient.exploding_through_time,
     gradient.exploding_gradients,
+    training.bad_batches,
     gradient.vanishing_gradients,
     training.bad_init_scale,
     training.update_too_large,

@@ -84,16 +84,22 @@ def _along_depth(rule: str, verb: str, profile: Profile, fit: Fit) -> Finding:
 
 # -------------------------------------------------------------------------------------------------- time
 def vanishing_through_time(evidence: Evidence) -> Finding | None:
-    """∂L/∂h_t loses four decades or more over the sequence, and most of that soon; or most of it in each step."""
+    """∂L/∂h_t loses four decades or more over the sequence, and most of that soon; or most of it in each step.
+
+    Three at once, where less than half of the loss goes.
+    """
     profiles = [profile for profile in evidence.profiles if profile.times]
     if evidence.dead_at_first >= limit("units.dead"):
         return None  # that is why
     hits = [any(map(_vanishes_in_time, profile.times)) for profile in profiles]
-    is_extreme = bool(hits) and hits[0] and all(any(map(_forgets, profile.times)) for profile in profiles[:3])
-    is_lost = bool(hits) and all(any(map(_is_lost, profile.times)) for profile in profiles[:3])
-    suffers = (is_extreme and evidence.learns_slowly) or (is_lost and not evidence.has_converged)
-    if suffers and hits[0] and evidence.is_old_enough:
-        return _through_time("vanishing_through_time", "shrinks", profiles[0], _vanishes_in_time)  # learns from the end
+    for holds, suffers in (
+        (_forgets, evidence.learns_slowly and hits[:1] == [True]),
+        (_is_lost, not evidence.has_converged and hits[:1] == [True]),
+        (_is_cut_short, evidence.learns_slowly),
+    ):
+        was_so = bool(profiles) and all(any(map(holds, profile.times)) for profile in profiles[:NEEDED])
+        if suffers and was_so and evidence.is_old_enough:
+            return _through_time("vanishing_through_time", "shrinks", profiles[0], holds)  # learns from the end
     if evidence.learns or not evidence.persists(hits) or not hits[0]:  # else it follows from the steps
         return None
     return _through_time("vanishing_through_time", "shrinks", profiles[-1], _vanishes_in_time)
@@ -166,6 +172,13 @@ def _forgets(time: TimeProfile) -> bool:
 
 def _is_lost(time: TimeProfile) -> bool:
     return time.fit is not None and time.fit.gain <= limit("time.least_gain")
+
+
+def _is_cut_short(time: TimeProfile) -> bool:
+    """Whether hardly more than the last steps are heard, of a loss at the end."""
+    if time.last_norms or time.horizon is None or time.horizon >= limit("time.short_horizon") * len(time.reach):
+        return False
+    return _decades(time) <= limit("time.short_decades")
 
 
 def _explodes_in_time(time: TimeProfile) -> bool:

@@ -67,11 +67,11 @@ def _wild_outputs(evidence: Evidence) -> Finding | None:
     if loss is None or head is None or may_fall:
         return None
     size = head.activation_rms
-    if chance is None and _shrinks(evidence, head):
+    if chance is None and (_shrinks(evidence, head) or _is_loud(evidence)):
         since = "the loss has not fallen" if evidence.is_tried else "what has gone of the loss went as they shrank"
         words = f"The outputs start at a size of {size:.3g}, and {since}."
         return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
-    if evidence.is_tried and chance:
+    if evidence.is_tried and chance and not (evidence.best_loss or chance) < limit("loss.chance") * chance:
         large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
         are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
         are_wild = are_values and size**2 > max(loss / 2, limit("head.large_values") * chance)  # no matter of targets
@@ -86,6 +86,11 @@ def _shrinks(evidence: Evidence, head: LayerProfile) -> bool:
     last = head_of(evidence.profiles[-1])
     is_less = last is not None and head.activation_rms >= limit("head.shrinks") * last.activation_rms
     return head.activation_rms >= limit("head.wild") and (is_less or evidence.is_tried)
+
+
+def _is_loud(evidence: Evidence) -> bool:
+    """Whether outputs make more of the loss than they could of a squared error, as exponents do, and go on doing so."""
+    return evidence.is_wild and (evidence.profiles[0].elasticity or 0.0) >= limit("head.loud")
 
 
 def small_batch_norm(evidence: Evidence) -> Finding | None:

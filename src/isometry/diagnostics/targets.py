@@ -2,10 +2,12 @@
 
 Nobody tells a monitor the targets y, but the gradient at the outputs o does. Of L = c·Σ(o - y)² it is 2c(o - y), of c
 times a sum of cross-entropies c(p - y), p being softmax(o) or, of binary ones, σ(o). c is 1/n for a mean over all n
-numbers or rows, 1/B for one over samples, 1 for a sum, and any number where somebody weighs the loss: of a
-cross-entropy it shows at the outputs that should be 0. o is z itself; or it is the sigmoid, tanh or softmax of z, and
+numbers or rows, 1/B for one over samples, 1 for a sum, half of that for half the squares, and any number where somebody
+weighs the loss: of a cross-entropy it shows at the outputs that should be 0. o is z itself; or it is the sigmoid, tanh or softmax of z, and
 ∂L/∂o follows from ∂L/∂z by the chain rule, backwards. Which it was, L tells: the targets that follow have to give it
 back. (A ReLU hides those behind its zeros; where ∂L/∂z is zero just where z is not positive, the others stand for all.)
+
+A cross-entropy shows itself also where L has other terms, as of several heads or a penalty: by targets of 0 and 1.
 
 With the targets it is known what a guess has, the best constant: the entropy of the mean target, or the variance of the
 targets. And what is out of reach: a sigmoid before a cross-entropy cannot be sure, a ReLU has no value below zero.
@@ -14,7 +16,7 @@ targets. And what is out of reach: a sigmoid before a cross-entropy cannot be su
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .profile import LEAST_SAMPLES
+from .statistics import tensor_norm
 
 FITS = 2e-3  # of the loss; float16 rounds a gradient by 5e-4
 LARGEST = 1 << 17  # outputs: so many take 4 ms on a CPU, 9 ms where no loss fits; 128 rows of 10 take 0.4 and 3 ms
@@ -54,9 +57,9 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
     """
     if outputs.dim() < 2 or len(outputs) < LEAST_SAMPLES or outputs.numel() > LARGEST:
         return None
-    if not math.isfinite(loss) or not gradient.any():
-        return None
     z, slope = (each.detach().float().movedim(axis, -1).flatten(0, -2) for each in (outputs, gradient))
+    if not math.isfinite(loss) or not slope.any():
+        return None
     is_live = slope.any(dim=1)  # the others are padding
     of_all, of_live = (z.numel(), len(z)), (z.shape[1] * int(is_live.sum()), int(is_live.sum()))
     counts = list(dict.fromkeys((*of_all, *of_live, len(outputs), 1)))
@@ -64,7 +67,8 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
     if masked is not None:
         return masked
     links = _LINKS if outputs.numel() <= LARGEST_LINKED else _LINKS[:1]
-    return next(filter(None, (_behind(link, z, slope, loss, counts) for link in links)), None)
+    alone = next(filter(None, (_behind(link, z, slope, loss, counts) for link in links)), None)
+    return alone or _among_others(z, slope, loss)
 
 
 # ------------------------------------------------------------------------------------------- the losses
@@ -78,9 +82,9 @@ class _Classes:
         return o[is_live], slope[is_live]
 
     @staticmethod
-    def count(o: Tensor, slope: Tensor) -> float:
-        """1/c, from the outputs of which p alone is left."""
-        return _usual(o.softmax(dim=1), slope)
+    def counts(o: Tensor, slope: Tensor, loss: float, usual: Sequence[float]) -> list[float]:
+        """What 1/c may be: of the usual ones, or from the outputs of which p alone is left."""
+        return [*usual, _weighed(o.softmax(dim=1), slope)]
 
     @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor | None:
@@ -117,8 +121,8 @@ class _Bits:
         return o, slope
 
     @staticmethod
-    def count(o: Tensor, slope: Tensor) -> float:
-        return _usual(o.sigmoid(), slope)
+    def counts(o: Tensor, slope: Tensor, loss: float, usual: Sequence[float]) -> list[float]:
+        return [*usual, _weighed(o.sigmoid(), slope)]
 
     @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor | None:
@@ -150,8 +154,10 @@ class _Squares:
         return o, slope
 
     @staticmethod
-    def count(o: Tensor, slope: Tensor) -> float:
-        return math.nan  # any would do
+    def counts(o: Tensor, slope: Tensor, loss: float, usual: Sequence[float]) -> list[float]:
+        """Of any loss L = c·Σ(g/2c)² holds for one c: only where that is a usual one, or half of it, is it one of these."""
+        fitting = 4 * loss / float(tensor_norm(slope)) ** 2
+        return [count for each in usual for count in (each, 2 * each) if abs(fitting / count - 1) <= FITS]
 
     @staticmethod
     def targets(o: Tensor, slope: Tensor) -> Tensor:
@@ -173,7 +179,7 @@ class _Squares:
 _Loss = type[_Classes] | type[_Bits] | type[_Squares]
 
 
-def _usual(p: Tensor, slope: Tensor) -> float:
+def _weighed(p: Tensor, slope: Tensor) -> float:
     """p over its own gradient, where that is positive: the same in all such places."""
     return float((p / slope)[slope > 0].median()) if bool((slope > 0).any()) else math.nan
 
@@ -224,7 +230,7 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
         o, at_link = kind.rows(outputs, gradient)
         if not len(o):
             continue
-        for count in (*counts, kind.count(o, at_link)):
+        for count in kind.counts(o, at_link, loss, counts):
             if not count * abs(loss) > 0:
                 continue  # no weight, or a gradient so large that none is left
             targets = kind.targets(o, count * at_link)
@@ -234,6 +240,22 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
             known = guess if math.isfinite(guess) else len(targets) * math.log(max(targets.shape[1], 2))
             floor = kind.floor(targets, link.low, link.high) if link.name != "identity" else 0.0
             return Told(link.name, guess / count if math.isfinite(guess) else None, floor / known if known else 0.0)
+    return None
+
+
+def _among_others(z: Tensor, slope: Tensor, loss: float) -> Told | None:
+    """Of a cross-entropy that is one term of several: the loss if this one were a guess's, the others as they are.
+
+    Only of targets that are 0 or 1, which few other gradients look like.
+    """
+    for kind in (_Classes, _Bits):
+        logits, gradient = kind.rows(z, slope)
+        (count,) = kind.counts(logits, gradient, loss, ())
+        targets = kind.targets(logits, count * gradient) if count > 0 else None
+        if targets is None or bool((torch.minimum(targets.abs(), (1 - targets).abs()) > FITS).any()):
+            continue
+        guess = loss + (kind.guess(targets) - kind.loss(logits, targets)) / count
+        return Told("identity", guess, 0.0) if guess > 0 else None
     return None
 
 
