@@ -3,9 +3,10 @@
 Nobody tells a monitor the targets y, but the gradient at the outputs o does. Of L = c·Σ(o - y)² it is 2c(o - y), of c
 times a sum of cross-entropies c(p - y), p being softmax(o) or, of binary ones, σ(o). c is 1/n for a mean over all n
 numbers or rows, 1/B for one over samples, 1 for a sum, half of that for half the squares, and any number where somebody
-weighs the loss: of a cross-entropy it shows at the outputs that should be 0. o is z itself; or it is the sigmoid, tanh or softmax of z, and
-∂L/∂o follows from ∂L/∂z by the chain rule, backwards. Which it was, L tells: the targets that follow have to give it
-back. (A ReLU hides those behind its zeros; where ∂L/∂z is zero just where z is not positive, the others stand for all.)
+weighs the loss: of a cross-entropy it shows at the outputs that should be 0. o is z itself; or it is the sigmoid, tanh
+or softmax of z, and ∂L/∂o follows from ∂L/∂z by the chain rule, backwards. Which it was, L tells: the targets that
+follow have to give it back. (A ReLU hides those behind its zeros; where ∂L/∂z is zero just where z is not positive, the
+others stand for all.)
 
 A cross-entropy shows itself also where L has other terms, as of several heads or a penalty: by targets of 0 and 1.
 
@@ -155,7 +156,7 @@ class _Squares:
 
     @staticmethod
     def counts(o: Tensor, slope: Tensor, loss: float, usual: Sequence[float]) -> list[float]:
-        """Of any loss L = c·Σ(g/2c)² holds for one c: only where that is a usual one, or half of it, is it one of these."""
+        """L = c·Σ(g/2c)² holds of any loss for one c; where that is a usual one, or half of it, it is no chance."""
         fitting = 4 * loss / float(tensor_norm(slope)) ** 2
         return [count for each in usual for count in (each, 2 * each) if abs(fitting / count - 1) <= FITS]
 
