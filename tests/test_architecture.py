@@ -22,7 +22,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.
 
 # Room -> the rooms and heavy libraries it may import, besides itself, the standard library and the torch-free basics.
 BASICS = {"errors", "jsonl", "options", "catalog", "clashes", "wandb_id"}
-JUDGING = {f"diagnostics.{name}" for name in ("history", "slope", "profile", "findings", "thresholds", "evidence")}
+FACTS = ("history", "slope", "profile", "findings", "thresholds", "outputs", "evidence")
+JUDGING = {f"diagnostics.{name}" for name in FACTS}
 JUDGING |= {f"diagnostics.rules_{part}" for part in ("gradient", "head", "lost", "training")}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -59,8 +60,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnostics.profile": {"diagnostics.slope"},
     "diagnostics.findings": {"diagnostics.profile"},
     "diagnostics.thresholds": set(),
+    "diagnostics.outputs": {"diagnostics.profile", "diagnostics.thresholds"},
     "diagnostics.evidence": {
         "diagnostics.history",
+        "diagnostics.outputs",
         "diagnostics.profile",
         "diagnostics.slope",
         "diagnostics.thresholds",

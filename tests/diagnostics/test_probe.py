@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric
 
 from isometry import probe
 from isometry.diagnostics.depth import GraphDepth
-from isometry.diagnostics.evidence import head_gradient
+from isometry.diagnostics.outputs import head_gradient
 from isometry.diagnostics.profile import LayerProfile, Profile
 
 Loss = Callable[[Any, Any], Tensor]

@@ -36,9 +36,10 @@ from hand_written import (
 
 from isometry import probe
 from isometry.diagnostics import rules_training as rules
-from isometry.diagnostics.evidence import Evidence, error_share, flow, head_gradient
+from isometry.diagnostics.evidence import Evidence, flow
 from isometry.diagnostics.findings import CRITICAL, WARNING, Finding
 from isometry.diagnostics.history import History
+from isometry.diagnostics.outputs import error_share, head_gradient
 from isometry.diagnostics.profile import Profile
 from isometry.diagnostics.rules import Rule, diagnose, judge
 from isometry.diagnostics.rules_head import bad_output_head

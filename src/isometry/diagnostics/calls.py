@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from .profile import LayerProfile
-from .statistics import count_nonfinite
+from .statistics import count_nonfinite, spread
+
+SPREAD_UNITS = 8  # so many units of a layer are compared with each other: equal ones are equal from the first on
 
 
 @dataclass(eq=False)
@@ -83,3 +86,20 @@ def nonfinite(values: Tensor, norm: Tensor | float) -> Tensor | int:
     if isinstance(norm, float) and math.isfinite(norm):
         return 0
     return count_nonfinite(values).sum()
+
+
+def weight_spread(layer: nn.Module) -> Tensor | float | None:
+    """Of the first units of a layer with plain weights, of those in which they differ most.
+
+    A table's rows are no units, they need not differ.
+    """
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) or nn.utils.parametrize.is_parametrized(layer):
+        return None
+    weights = [each for each in layer.parameters(recurse=False) if each.dim() >= 2]
+    if not weights or any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
+        return None
+    spreads = [spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
+    known = [each for each in spreads if isinstance(each, Tensor)]
+    if known:
+        return torch.stack(known).max()  # without asking the host
+    return max((float(each) for each in spreads), default=None)

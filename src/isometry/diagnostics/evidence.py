@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 
 from .history import GradientRecord, History, in_order
+from .outputs import head_gradient, head_of, is_blind, is_wild, num_outputs
 from .profile import LEAST_SAMPLES, LayerProfile, Profile
 from .slope import Fit
 from .thresholds import limit
@@ -176,17 +177,17 @@ class Evidence:
     @cached_property
     def is_blind(self) -> bool:
         """Whether the outputs are the same for all inputs: a guess, where the loss does not tell one."""
-        return self.chance is None and bool(self.losses) and self.in_profiles(_is_blind)
+        return self.chance is None and bool(self.losses) and self.in_profiles(is_blind)
 
     @cached_property
     def is_wild(self) -> bool:
         """Whether outputs that are too large make a loss without a known guess, from the first profile to now."""
-        return self.chance is None and len(self.profiles) >= NEEDED and all(map(_is_wild, self.profiles))
+        return self.chance is None and len(self.profiles) >= NEEDED and all(map(is_wild, self.profiles))
 
     @cached_property
     def was_blind(self) -> bool:
         """The same of the outputs in each of the first profiles, whatever the loss."""
-        return bool(self.early_profiles) and all(map(_is_blind, self.early_profiles))
+        return bool(self.early_profiles) and all(map(is_blind, self.early_profiles))
 
     @cached_property
     def is_at_chance(self) -> bool:
@@ -349,44 +350,3 @@ class Evidence:
 def flow(profile: Profile) -> Fit | None:
     """The slope of the gradient over depth, of the norms where no two layers have the same shape."""
     return profile.backward or profile.backward_norms
-
-
-def head_of(profile: Profile) -> LayerProfile | None:
-    """The layer next to the loss."""
-    return next((layer for layer in reversed(profile.layers) if layer.unit_zeros is not None), None)
-
-
-def _is_blind(profile: Profile) -> bool:
-    """Whether the outputs are the same for all inputs, as those of a head that is zero are, too."""
-    head = head_of(profile)
-    if head is None or head.sample_spread is None or head.samples < 2:
-        return False
-    return head.sample_spread <= limit("head.blind")
-
-
-def _is_wild(profile: Profile) -> bool:
-    """Whether the loss is made by outputs that are too large."""
-    return profile.elasticity is not None and profile.elasticity >= limit("loss.elasticity")
-
-
-def head_gradient(head: LayerProfile) -> float:
-    """RMS ∂L/∂z over √(1-1/K)/(B√K), which cross-entropy's mean over B samples has at chance."""
-    classes = num_outputs(head)
-    rows = head.samples * math.prod(head.shape) / classes
-    return (head.gradient_rms or 0.0) * rows * math.sqrt(classes) / math.sqrt(1 - 1 / classes)
-
-
-def error_share(profile: Profile) -> float | None:
-    """RMS ∂L/∂z at the head over 2√L/n, which a mean squared error L over n numbers has: 1 with nothing in between.
-
-    A sigmoid leaves its σ' <= 1/4 of it; a binary cross-entropy near a guess has 0.30.
-    """
-    head = head_of(profile)
-    if head is None or not head.gradient_rms or profile.loss is None or not profile.loss > 0:
-        return None
-    return head.gradient_rms * head.samples * math.prod(head.shape) / (2 * math.sqrt(profile.loss))
-
-
-def num_outputs(layer: LayerProfile) -> int:
-    """K, the size of the axis of units."""
-    return layer.shape[0 if layer.kind.startswith("Conv") else -1]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import layers, recurrence, targets
-from .calls import Call, nonfinite, row
+from .calls import Call, nonfinite, row, weight_spread
 from .chain import Chain, times_written
 from .depth import GraphDepth
 from .hooks import Hook
@@ -26,7 +26,6 @@ from .statistics import silent_units, spread, tensor_norm, underflow_share, unit
 from .units import Site, UnitWatch
 
 SOME_SAMPLES = 8  # z's mean and spread are taken over so many: a whole pass over z is 1 % of a CNN's step
-SPREAD_UNITS = 8  # so many units of a layer are compared with each other: equal ones are equal from the first on
 MANY_CALLS = 8  # a layer called more often in one pass is a loop over time: one row, and a profile over its calls
 
 
@@ -124,7 +123,7 @@ class Recorder:
             norm=(norm := tensor_norm(values)),
             mean=values[:SOME_SAMPLES].mean(dtype=torch.float32),
             nonfinite=nonfinite(values, norm),
-            weight_spread=_weight_spread(module),
+            weight_spread=weight_spread(module),
             trains=trains,
         )
         if trains:
@@ -287,23 +286,6 @@ class Recorder:
         samples = max((call.samples for call in self.sites.values()), default=0)
         silent = {site: (call.name, call.silent) for site, call in self.sites.items() if call.silent is not None}
         return UnitWatch(silent, samples)
-
-
-def _weight_spread(layer: nn.Module) -> Tensor | float | None:
-    """Of the first units of a layer with plain weights, of those in which they differ most.
-
-    A table's rows are no units, they need not differ.
-    """
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) or nn.utils.parametrize.is_parametrized(layer):
-        return None
-    weights = [each for each in layer.parameters(recurse=False) if each.dim() >= 2]
-    if not weights or any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
-        return None
-    spreads = [spread(each.detach()[:SPREAD_UNITS]) for each in weights if len(each) > 1]
-    known = [each for each in spreads if isinstance(each, Tensor)]
-    if known:
-        return torch.stack(known).max()  # without asking the host
-    return max((float(each) for each in spreads), default=None)
 
 
 def _why_silent(layer: nn.Module, numbers: Counter[nn.Module]) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 
-from .evidence import NEEDED, Evidence, error_share, head_gradient, head_of, num_outputs
+from .evidence import NEEDED, Evidence
 from .findings import CRITICAL, Finding
+from .outputs import error_share, head_gradient, head_of, num_outputs
 from .profile import LayerProfile, Profile
 from .thresholds import limit
 

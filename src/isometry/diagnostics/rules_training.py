@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import statistics
 
-from .evidence import CELLS, NEEDED, RECENT, SPAN, Evidence, head_of
+from .evidence import CELLS, NEEDED, RECENT, SPAN, Evidence
 from .findings import CRITICAL, WARNING, Finding
+from .outputs import head_of
 from .profile import LayerProfile
 from .thresholds import limit
 
