@@ -288,6 +288,8 @@ def test_without_settings_the_profile_tells_what_is_there() -> None:
         assert first(run(profile([*told[:6], *stack(6, forward=1)[6:]]), flat())) == action
     garbage = run(None, flat(steps=200), totals=spiky(50.0, 15))
     assert first(garbage) == "clip"
+    half = and_also(BROKEN["non_finite"](), profile(every(stack(), underflow=0.0)))
+    assert (first(BROKEN["non_finite"]()), first(half)) == ("stable_ops", "precision")
     normed = profile(stack(-6), batch_norm_samples=64)
     assert first(run(normed, flat())) == "skip"
     assert first(recurrent(kind="LSTM")) == first(recurrent(kind="GRUCell")) == "forget_bias"

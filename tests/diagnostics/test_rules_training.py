@@ -67,11 +67,10 @@ def single(zeros: float) -> Profile:
     return profile([*stack(), replace(head(), shape=(1,), unit_sum=None, unit_zeros=zeros)], loss=1.0)
 
 
-def wild(ratio: float, share: float = 1.0) -> History:
-    """Values whose first squares are so many times what a guess has, and that share of the first loss."""
+def wild(ratio: float, elasticity: float = 2.0) -> History:
+    """Values whose first loss is so many times what a guess has, by their size or by that of the targets."""
     output = replace(head(unit_sum=1.0), shape=(1,), activation_rms=math.sqrt(ratio))
-    loss = ratio / share
-    return run(profile([*stack(), output], loss=loss, guess=1.0), flat(loss))
+    return run(profile([*stack(), output], loss=ratio, guess=1.0, elasticity=elasticity), flat(ratio))
 
 
 def shrinking(first: float, last: float) -> History:
@@ -203,6 +202,7 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         lambda v: run(classifier(loss=v * CHANCE), flat(v * CHANCE)),
     ),
     ("large values", rules.bad_init_scale, "head.large_values", ABOVE, wild),
+    ("values that make the loss", rules.bad_init_scale, "head.makes_loss", ABOVE, lambda v: wild(200.0, v)),
     ("wild outputs", rules.bad_init_scale, "head.wild", ABOVE, lambda v: shrinking(v, 1.0)),
     ("wild outputs that shrink", rules.bad_init_scale, "head.shrinks", ABOVE, lambda v: shrinking(100.0, 100.0 / v)),
     ("garbage, often", rules.bad_batches, "spike.often", ABOVE, lambda v: garbage_often(math.floor(480 * v))),
@@ -552,8 +552,8 @@ def test_wild_outputs_count_at_once_where_the_loss_does_not_fall_and_not_where_i
 
 def test_values_whose_loss_is_divided_once_too_often_are_not_wild() -> None:
     """Outputs of size 2 and a loss of 1.7 times a guess's, both losses a hundredth of what squares would have."""
-    output = replace(head(unit_sum=1.0), shape=(1,), activation_rms=2.0)
-    assert found(rules.bad_init_scale, run(profile([*stack(), output], loss=0.017, guess=0.01), flat(0.017))) is None
+    shown = profile([*stack(), head(unit_sum=1.0, activation_rms=2.0)], loss=0.017, guess=0.01, elasticity=2.0)
+    assert found(rules.bad_init_scale, run(shown, flat(0.017))) is None
 
 
 @pytest.mark.parametrize(("sizes", "is_found"), [("1111G1", True), ("111111", False), ("G1", False), ("GG1111", True)])
@@ -593,8 +593,26 @@ def test_odd_inputs_are_fine_where_it_converges() -> None:
 
 def test_where_the_targets_make_the_loss_no_values_are_wild() -> None:
     """Of targets near 1000 that spread by 1 the first loss is a million times a guess's, and the outputs are small."""
-    assert found(rules.bad_init_scale, wild(200, share=0.9)) is not None
-    assert found(rules.bad_init_scale, wild(200, share=0.4)) is None
+    assert found(rules.bad_init_scale, wild(1e6, elasticity=2.0)) is not None
+    assert found(rules.bad_init_scale, wild(1e6, elasticity=0.0)) is None
+    assert found(rules.bad_init_scale, wild(1e6, elasticity=-0.1)) is None
+
+
+def test_a_loss_that_was_below_a_guess_s_once_did_not_suffer_from_its_start() -> None:
+    """A step that is too large has blown it up since."""
+    shown, wild_loss = classifier(loss=5 * CHANCE), 5 * CHANCE
+    assert found(rules.bad_init_scale, run(shown, [wild_loss] * 60)) is not None
+    once = [wild_loss] * 10 + [0.5 * CHANCE] * 10 + [1e9] * 40
+    assert found(rules.bad_init_scale, run(shown, once)) is None
+
+
+def test_a_loss_that_outputs_make_by_their_size_jumps_by_itself() -> None:
+    shown = profile([*stack(), head(unit_sum=1.0)], loss=1.0)
+    calm, loud = (replace(shown, elasticity=each) for each in (0.1, 20.0))
+    jumps = garbage(3)
+    for each, is_found in ((calm, True), (loud, False)):
+        made = history(*jumps.records, *(replace(each, step=profile.step) for profile in jumps.profiles))
+        assert (found(rules.bad_batches, made) is not None) == is_found
 
 
 def test_wild_logits_that_fall_to_those_of_a_guess_have_learned_nothing() -> None:
@@ -855,6 +873,16 @@ def test_gradients_that_fall_and_flare_up_to_what_they_were_are_no_spikes() -> N
     small = [1e-3] * (EACH - 1) + [1.0]
     made = run(None, falling(2.0, 1.0, 200), totals=([1.0] * EACH, *[small] * 19))
     assert found(rules.unstable_gradients, made) is None
+
+
+def test_gradients_that_jump_and_stay_are_no_spikes() -> None:
+    """They are a training that has left for good: the loss says so."""
+    jump = ([1.0] * EACH, [1.0] * 5 + [1e4] * 5, *[[1e4] * EACH] * 18)
+    losses = [1.0] * 15 + [1e4] * 185
+    assert found(rules.unstable_gradients, run(None, losses, totals=jump)) is None
+    assert found(rules.diverging_loss, run(None, losses, totals=jump)) is not None
+    again = ([1.0] * EACH, *[[1.0] * 5 + [1e4] + [1.0] * 4] * 19)
+    assert found(rules.unstable_gradients, run(None, flat(steps=200), totals=again)) is not None
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 300.0), (300.0, 1.0)])

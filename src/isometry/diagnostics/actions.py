@@ -51,6 +51,11 @@ class Case:
         return any(profile.batch_norm_samples is not None for profile in self.evidence.profiles[:1])
 
     @property
+    def is_half(self) -> bool:
+        """Whether gradients are float16, which ends at 65504."""
+        return any(layer.underflow is not None for profile in self.evidence.profiles for layer in profile.layers)
+
+    @property
     def kinds(self) -> set[str]:
         """Of the weight layers."""
         return {row.kind for profile in self.evidence.profiles[:1] for row in profile.layers}

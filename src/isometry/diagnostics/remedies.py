@@ -91,7 +91,7 @@ def _diverging(case: Case) -> Sequence[str]:
 def _no_number(case: Case) -> Sequence[str]:
     if case.finding.evidence.get("inputs"):
         return ("check_data",)
-    if "skipped" in case.finding.evidence:
+    if "skipped" in case.finding.evidence or case.is_half:
         return ("precision", "lower_lr")
     return ("stable_ops", "lower_lr", "clip", "check_data")
 

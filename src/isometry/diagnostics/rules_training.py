@@ -75,7 +75,8 @@ def _wild_outputs(evidence: Evidence) -> Finding | None:
     if evidence.is_tried and chance and not (evidence.best_loss or chance) < limit("loss.chance") * chance:
         large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
         are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
-        are_wild = are_values and size**2 > max(loss / 2, limit("head.large_values") * chance)  # no matter of targets
+        make_it = (first.elasticity or 0.0) >= limit("head.makes_loss")  # it is no matter of targets
+        are_wild = are_values and make_it and loss > limit("head.large_values") * chance
         if (evidence.is_softmax or are_wild) and loss > large * chance:
             words = f"The first loss is {loss:.3g}, a guess has {chance:.3g}: outputs start at a size of {size:.3g}."
             return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
@@ -184,8 +185,10 @@ def bad_batches(evidence: Evidence) -> Finding | None:
         if odd is not None:
             return odd
     totals = next(iter(evidence.totals.values()), [])
-    if len(totals) != len(evidence.losses) or evidence.first_loss is None or evidence.starts_with_large_steps:
+    if len(totals) != len(evidence.losses) or evidence.first_loss is None:
         return None
+    if evidence.starts_with_large_steps or evidence.is_wild:
+        return None  # no calm training
     losses, totals = evidence.losses[-SPAN:], totals[-SPAN:]
     found = [step for step in range(10, len(losses)) if _is_garbage(losses, totals, step, evidence.first_loss)]
     if not found:
@@ -242,7 +245,7 @@ def unstable_gradients(evidence: Evidence) -> Finding | None:
 
 
 def _spikes(totals: list[float]) -> tuple[list[float], int]:
-    """(spikes, steps looked at), each spike over the median of the 30 before.
+    """(spikes, steps looked at), each spike over the median of the 30 before, and of the 30 after it: it is over soon.
 
     And of the first ten steps: near convergence most batches have hardly any gradient.
     """
@@ -250,7 +253,8 @@ def _spikes(totals: list[float]) -> tuple[list[float], int]:
     finite = [total for total in totals[-SPAN:] if math.isfinite(total)]
     found = []
     for i in range(10, len(finite)):
-        usual = max(statistics.median(finite[max(0, i - 30) : i]), first)
+        after = finite[i + 1 : i + 31] or [0.0]
+        usual = max(statistics.median(finite[max(0, i - 30) : i]), statistics.median(after), first)
         if usual and finite[i] >= limit("spike.ratio") * usual:
             found.append(finite[i] / usual)
     return found, len(finite)

@@ -103,7 +103,10 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.flat": Threshold(2.0, "RMS of z, where σ' is 0.1 and less"),
     "head.guess": Threshold(0.3, f"about the squared error (1-1/K)/K of a guess among K classes: {_FITTED}"),
     "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
-    "head.large_values": Threshold(100.0, "first squared outputs over a guess's loss: ten times what targets spread"),
+    "head.large_values": Threshold(
+        25.0, f"first squared error over a guess's, of outputs five times as large: {_FITTED}"
+    ),
+    "head.makes_loss": Threshold(1.6, "elasticity of a squared error whose outputs are twice as large as targets"),
     "head.blind": Threshold(
         0.01, f"of the outputs over samples: {_FITTED}; where no guess is told healthy ones end above 0.2"
     ),
