@@ -46,9 +46,8 @@ class Recorder:
         self.seconds = 0.0  # spent in the hooks
         self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
         self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
-        self._last: tuple[Call, Tensor, Tensor, int] | None = (
-            None  # the layer that ran last, most likely that one; its z
-        )
+        # The layer that ran last, most likely that one; its z, some of it as it was, how often it had been written to.
+        self._last: tuple[Call, Tensor, Tensor, int] | None = None
         self._at_loss: tuple[Tensor, Tensor, int] | None = None  # z, ∂L/∂z and the axis of units there
         self._pull: Tensor | None = None  # Σ z ∂L/∂z there
         self._runs: list[recurrence.Run] = []

@@ -253,9 +253,10 @@ def _spikes(totals: list[float]) -> tuple[list[float], int]:
     finite = [total for total in totals[-SPAN:] if math.isfinite(total)]
     found = []
     for i in range(10, len(finite)):
-        after = finite[i + 1 : i + 31] or [0.0]
-        usual = max(statistics.median(finite[max(0, i - 30) : i]), statistics.median(after), first)
-        if usual and finite[i] >= limit("spike.ratio") * usual:
+        usual, after = max(statistics.median(finite[max(0, i - 30) : i]), first), finite[i + 1 : i + 31]
+        if not usual or finite[i] < limit("spike.ratio") * usual:
+            continue
+        if finite[i] >= limit("spike.ratio") * statistics.median(after or [0.0]):
             found.append(finite[i] / usual)
     return found, len(finite)
 

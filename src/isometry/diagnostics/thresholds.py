@@ -103,8 +103,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.flat": Threshold(2.0, "RMS of z, where σ' is 0.1 and less"),
     "head.guess": Threshold(0.3, f"about the squared error (1-1/K)/K of a guess among K classes: {_FITTED}"),
     "head.large_loss": Threshold(4.0, f"first loss over ln K: {_FITTED}; a ResNet-56 of BatchNorms starts at 3.2"),
-    "head.large_values": Threshold(25.0, f"first squared error over a guess's, of outputs five times that: {_FITTED}"),
-    "head.makes_loss": Threshold(1.6, "elasticity of a squared error whose outputs are twice as large as targets"),
+    "head.large_values": Threshold(20.0, f"first loss over a guess's, of values that make it: {_FITTED}"),
+    "head.makes_loss": Threshold(0.9, "elasticity: a squared error that wild outputs make has 2, one of bits has 1"),
     "head.blind": Threshold(
         0.01, f"of the outputs over samples: {_FITTED}; where no guess is told healthy ones end above 0.2"
     ),
@@ -113,8 +113,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "head.loud": Threshold(4.0, "elasticity of a loss; a squared error that wild outputs make has 2"),
     "head.masked": Threshold(0.2, f"share of exact zeros among the gradients of a sample's outputs: {_FITTED}"),
     "loss.elasticity": Threshold(
-        0.4,
-        f"of the outputs' size, from which on they make the loss: {_FITTED}; healthy ones have 0.27 now and then",
+        0.4, f"of the outputs' size, from which on they make the loss: {_FITTED}; no healthy one stays above 0.27"
     ),
     "loss.unbounded": Threshold(1000.0, f"times its first size, below zero: {_FITTED}"),
     "input.large_std": Threshold(10.0, f"{_FITTED}"),
