@@ -41,6 +41,12 @@ import round_6.losses
 import round_6.losses_of_sequences
 import round_6.tasks
 import round_6.tasks_of_sequences
+import round_7.kinds
+import round_7.kinds_of_sequences
+import round_7.losses
+import round_7.losses_of_sequences
+import round_7.tasks
+import round_7.tasks_of_sequences
 import tasks
 import torch
 import torch.nn.functional as F
@@ -59,6 +65,8 @@ KINDS = (
     | round_5.kinds_of_sequences.KINDS
     | round_6.kinds.KINDS
     | round_6.kinds_of_sequences.KINDS
+    | round_7.kinds.KINDS
+    | round_7.kinds_of_sequences.KINDS
 )
 TASKS = (
     tasks.TASKS
@@ -71,6 +79,8 @@ TASKS = (
     | round_5.tasks_of_sequences.TASKS
     | round_6.tasks.TASKS
     | round_6.tasks_of_sequences.TASKS
+    | round_7.tasks.TASKS
+    | round_7.tasks_of_sequences.TASKS
 )
 LOSSES = (
     round_2.losses.LOSSES
@@ -80,6 +90,8 @@ LOSSES = (
     | round_5.losses_of_sequences.LOSSES
     | round_6.losses.LOSSES
     | round_6.losses_of_sequences.LOSSES
+    | round_7.losses.LOSSES
+    | round_7.losses_of_sequences.LOSSES
 )
 SCORES = (
     round_2.losses.SCORES
@@ -89,6 +101,8 @@ SCORES = (
     | round_5.losses_of_sequences.SCORES
     | round_6.losses.SCORES
     | round_6.losses_of_sequences.SCORES
+    | round_7.losses.SCORES
+    | round_7.losses_of_sequences.SCORES
 )
 
 
