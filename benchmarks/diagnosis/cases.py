@@ -34,8 +34,10 @@ _TRAINING = (
     *round_5.cases_of_sequences.CASES,
     *round_6.cases.CASES,
     *round_6.cases_of_sequences.CASES,
+    *round_7.cases.CASES,
+    *round_7.cases_of_sequences.CASES,
 )
-_HELD_OUT = (*round_7.cases.CASES, *round_7.cases_of_sequences.CASES)
+_HELD_OUT: tuple[Case, ...] = ()
 CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 

@@ -99,6 +99,14 @@ def test_a_head_that_starts_at_zero_is_no_bad_start() -> None:
     assert found(training.bad_init_scale, run([zero, zero, zero, *[outputs(0.5)] * 3], fallen(0.2))) is None
 
 
+def test_where_other_terms_start_wild_the_least_guess_since_is_one() -> None:
+    """As of several heads: what the others had at first is no guess of the whole."""
+    shown = [replace(classifier(), guess=each) for each in (300.0, 100.0, 30.0, 9.0, 3.0, 2.5)]
+    assert Evidence(run(shown, WILD)).chance == 2.5
+    steady = [replace(classifier(), guess=each) for each in (3.0, 2.0, 2.5, 1.0, 0.5, 0.5)]
+    assert Evidence(run(steady, WILD)).chance == 2.5  # the others learn
+
+
 # ---------------------------------------------------------------------------- outputs that make the loss by their size
 def loud(*elasticities: float) -> list[Profile]:
     """Values whose loss tells no guess, and what one percent of their size is to it, in percent."""

@@ -1293,6 +1293,24 @@ def test_the_inputs_of_the_first_layer_by_hand() -> None:
     assert (shifted.input_mean, shifted.input_std) == pytest.approx((0.0, 1.0), abs=1e-4)  # what the layer itself gets
 
 
+def test_the_numbers_beside_indices_are_inputs_too() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kinds, self.hidden = nn.Embedding(4, 2), nn.Linear(2, 2)
+            self.numbers, self.head = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.hidden(self.kinds(x[:, 0].long()))  # numbers, and not of the batch
+            return self.head(hidden + self.numbers(x[:, 1:]))  # type: ignore[no-any-return]
+
+    x = torch.tensor([[0.0, -1.0, 3.0], [3.0, -5.0, -1.0]])
+    shown = probe(Table(), (x, x[:, 1:]), mse)
+    assert (shown.input_mean, shown.input_std, shown.input_largest) == pytest.approx((-1.0, math.sqrt(8), 5.0))
+    words = probe(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2)), (x[:, 0].long(), x[:, 1:]), mse)
+    assert words.input_mean is None
+
+
 def test_batch_norm_says_over_how_many_samples_while_it_trains() -> None:
     net = dense(8, 3, nn.ReLU, norm=True)
     assert probe(net, noise(6, 8), mse).batch_norm_samples == 6

@@ -184,6 +184,15 @@ def test_what_only_looks_odd_is_no_finding(name: str) -> None:
     assert diagnosis.verdict == "healthy"
 
 
+def test_what_was_not_so_at_the_start_takes_three_decades_or_a_guess_s_loss() -> None:
+    """Stuck, by two decades: of a net that judges another one the loss may rise for a while, and come down."""
+    for decades, at_first, is_found in ((-2.0, -2.0, True), (-2.0, 0.0, False), (-3.1, 0.0, True)):
+        first, later = profile(stack(at_first)), profile(stack(decades))
+        assert (found(rules.vanishing_gradients, run([first, *[later] * 5], flat())) is not None) == is_found
+    guess = [classifier(), *[classifier(stack(-2.0))] * 5]
+    assert found(rules.vanishing_gradients, run(guess, flat(CHANCE))) is not None
+
+
 def severities(made: History) -> list[tuple[str, str]]:
     return [(finding.rule, finding.severity) for finding in judge(made).findings]
 

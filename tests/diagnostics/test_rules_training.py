@@ -42,6 +42,7 @@ from isometry.diagnostics.history import History
 from isometry.diagnostics.outputs import error_share, head_gradient
 from isometry.diagnostics.profile import Profile
 from isometry.diagnostics.rules import Rule, diagnose, judge
+from isometry.diagnostics.rules_gradient import exploding_gradients
 from isometry.diagnostics.rules_head import bad_output_head
 from isometry.diagnostics.thresholds import limit
 
@@ -236,6 +237,13 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
     ),
     ("large steps", rules.update_too_large, "update.large", ABOVE, lambda v: run(None, flat(), ratio=v)),
     ("small steps", rules.update_too_small, "update.small", BELOW, lambda v: run(None, flat(), ratio=v)),
+    (
+        "small steps, at a guess",
+        rules.update_too_small,
+        "update.small_at_chance",
+        BELOW,
+        lambda v: run(classifier(), flat(CHANCE), ratio=v),
+    ),
     ("often clipped", rules.chronic_clipping, "clip.fraction", ABOVE, lambda v: run(None, flat(), **clipped(v, 0.01))),
     (
         "clipped to little",
@@ -550,6 +558,16 @@ def test_wild_outputs_count_at_once_where_the_loss_does_not_fall_and_not_where_i
     assert found(rules.bad_init_scale, run(replace(large, guess=500.0), flat())) is None
 
 
+def test_several_heads_alike_may_share_a_mean() -> None:
+    """Each of three has a third of the gradient of one; a softmax in between leaves a tenth, of ten classes."""
+    third, tenth = squashed(0.3), squashed(0.1)
+    beside = [replace(head(0.3), name=f"early.{number}", unit_sum=None, unit_zeros=None) for number in range(2)]
+    for shown, alone, of_three in ((third, True, False), (tenth, True, True)):
+        assert (found(bad_output_head, run(shown)) is not None) == alone
+        heads = replace(shown, layers=(*shown.layers[:-1], *beside, shown.layers[-1]))
+        assert (found(bad_output_head, run(heads)) is not None) == of_three
+
+
 def test_values_whose_loss_is_divided_once_too_often_are_not_wild() -> None:
     """Outputs of size 2 and a loss of 1.7 times a guess's, both losses a hundredth of what squares would have."""
     shown = profile([*stack(), head(unit_sum=1.0, activation_rms=2.0)], loss=0.017, guess=0.01, elasticity=2.0)
@@ -692,14 +710,6 @@ def test_large_steps_that_end_at_a_guess_s_loss_were_too_large() -> None:
         found(rules.update_too_large, run(classifier(), falling(CHANCE, 0.7 * CHANCE), ratio=(0.2,) * 3 + (2e-3,) * 3))
         is None
     )
-
-
-def test_at_a_guess_s_loss_outputs_need_not_have_been_as_wild() -> None:
-    """From twice a guess's loss on: where something is learned, from four times."""
-    for times, fires in ((1.01 * limit("loss.chance_most"), True), (0.99 * limit("loss.chance_most"), False)):
-        shown = classifier(loss=times * CHANCE)
-        assert (found(rules.bad_init_scale, run(shown, flat(CHANCE))) is not None) == fires
-        assert found(rules.bad_init_scale, run(shown, flat(CHANCE), ratio=ABOVE * limit("update.large"))) is None
 
 
 def test_what_was_never_alive_has_no_scale() -> None:
@@ -873,6 +883,33 @@ def test_gradients_that_fall_and_flare_up_to_what_they_were_are_no_spikes() -> N
     small = [1e-3] * (EACH - 1) + [1.0]
     made = run(None, falling(2.0, 1.0, 200), totals=([1.0] * EACH, *[small] * 19))
     assert found(rules.unstable_gradients, made) is None
+
+
+@pytest.mark.parametrize(("last", "is_found"), [(1.1, False), (1.9, False), (2.1, True), (9.0, True)])
+def test_a_loss_that_comes_down_again_to_where_it_began_does_not_diverge(last: float, is_found: bool) -> None:
+    """That of an actor and its critic rises as the values do, and falls once they are right."""
+    hill = [1.0] * 10 + [0.1] * 10 + [10.0] * 20 + [last] * 20
+    assert (found(rules.diverging_loss, run(None, hill)) is not None) == is_found
+    assert (judge(run(None, hill)).healthy) == (not is_found)  # nor does what was found on the hill outlast it
+    assert found(rules.diverging_loss, run(None, [1.0] * 10 + [0.1] * 30 + [1.1] * 20)) is not None  # its peak is now
+
+
+def test_steps_that_hardly_move_are_no_proof_of_what_little_evidence_says() -> None:
+    """At a guess's loss one decade of gradient is evidence, unless nothing was done to learn."""
+    for ratio, is_found in ((2e-3, True), (1e-5, False)):
+        made = run(classifier(stack(1.5)), flat(CHANCE), ratio=ratio)
+        assert (found(exploding_gradients, made) is not None) == is_found
+        assert (found(rules.update_too_small, made) is not None) == (not is_found)
+
+
+def test_batches_of_which_many_have_no_loss_at_all_are_not_garbage() -> None:
+    """As those of two samples have in a likelihood of who is next: the usual ones are those that have."""
+    losses = [0.0 if step % 3 else 1.0 for step in range(100)]
+    losses[0] = losses[50] = 2.0
+    totals = tuple([1e-3 if loss == 0 else 1.0 for loss in losses[k : k + EACH]] for k in range(0, 100, EACH))
+    assert found(rules.bad_batches, run(None, losses, totals=totals)) is None
+    losses[50] = 200.0
+    assert found(rules.bad_batches, run(None, losses, totals=totals)) is not None
 
 
 def test_gradients_that_jump_and_stay_are_no_spikes() -> None:

@@ -245,6 +245,19 @@ def test_a_net_with_several_heads_has_the_guess_of_all_while_none_has_learned() 
     assert shown.guess == pytest.approx(2 * math.log(K), rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["sigmoid, bits", "tanh, bits", "softmax, classes", "sigmoid, classes"])
+def test_a_link_is_told_among_other_terms_too(name: str) -> None:
+    link, loss_fn, _ = LINKED[name]
+    outputs = torch.randn(B, K)
+    alone = read(lambda z: loss_fn(link(z)), outputs)  # type: ignore[no-untyped-call, operator]
+    among = read(lambda z: loss_fn(link(z)) + OTHERS, outputs)  # type: ignore[no-untyped-call, operator]
+    assert alone is not None
+    assert among is not None
+    assert among.link == alone.link == name.split(",")[0]
+    assert among.guess == pytest.approx((alone.guess or 0.0) + OTHERS, rel=1e-3)
+    assert among.out_of_reach == pytest.approx(alone.out_of_reach, rel=1e-3)
+
+
 def test_a_gradient_that_no_targets_of_0_and_1_have_made_is_no_cross_entropy_s() -> None:
     labels = classes()
     weights = torch.rand(B) + 0.1  # of each sample its own

@@ -207,7 +207,7 @@ class Evidence:
     def never_learned(self) -> bool:
         """Whether the loss is at chance, by no large steps and no saturation: less is evidence enough for why."""
         is_saturated = self.saturated_at_first >= limit("units.saturated")
-        return self.is_at_chance and not (self.starts_with_large_steps or is_saturated)
+        return self.is_at_chance and not (self.starts_with_large_steps or self.are_steps_tiny or is_saturated)
 
     @property
     def is_coming_down(self) -> bool:
@@ -238,6 +238,12 @@ class Evidence:
     def has_recovered(self) -> bool:
         """Whether so much of the loss has gone that nothing of before can have held it; also where that is unknown."""
         return self.fall is None or self.gone >= limit("loss.recovered")
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the loss is less than twice the first one."""
+        first, recent = self.first_loss, self.recent_loss
+        return first is not None and recent is not None and recent < limit("loss.diverged") * first
 
     @property
     def has_converged(self) -> bool:
@@ -295,7 +301,8 @@ class Evidence:
         finite = [profile for profile in self.early_profiles if math.isfinite(profile.loss or 0.0)]
         known = [profile.guess for profile in finite if profile.guess]
         if known and len(known) == len(finite):  # another loss may look like one of these by chance, once
-            return statistics.median(known)
+            is_one = max(known) <= 2 * min(known)  # else there are other terms, which start wild
+            return statistics.median(known) if is_one else min(p.guess for p in self.profiles if p.guess)
         if self.head is None or not self.is_softmax:
             return None
         guess, first = math.log(num_outputs(self.head)), self.profiles[0].loss
@@ -331,6 +338,12 @@ class Evidence:
             if ratios and all(map(math.isfinite, ratios)):
                 found.append((record, statistics.median(ratios)))
         return found
+
+    @property
+    def are_steps_tiny(self) -> bool:
+        """Whether the steps at the full rate hardly move the weights; at a guess's loss, move them by little."""
+        enough = limit("update.small_at_chance") if self.is_at_chance else limit("update.small")
+        return self.persists([ratio < enough for ratio in self.full_rate_ratios], needed=2)
 
     @cached_property
     def totals(self) -> dict[int, list[float]]:

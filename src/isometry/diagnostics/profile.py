@@ -136,7 +136,8 @@ class Profile:
         out_of_reach: What of the guess's loss cannot go for that, as a share.
         elasticity: d ln L/d ln s, s being a factor on the outputs that the loss gets: Σ z ∂L/∂z over L, there. Near 2
             where outputs that are far too large make a squared error by themselves, 0 and less where none are.
-        input_mean, input_std, input_largest: Of the numbers that the first weight layer got; None for indices.
+        input_mean, input_std, input_largest: Of the numbers that the first weight layer got; where that got indices, of
+            those of the batch that another one got; None where none did.
         batch_norm_samples: Size of the batch over which BatchNorms in train mode normalise; None without any.
     """
 

@@ -44,7 +44,7 @@ class Recorder:
         self.sites: dict[Site, Call] = {}
         self.unseen: dict[str, str] = {}
         self.seconds = 0.0  # spent in the hooks
-        self._inputs: list[Tensor] = []  # mean, standard deviation and largest number of the first layer's input
+        self._inputs: list[Tensor] = []  # mean, standard deviation and largest of the first numbers that a layer got
         self._is_at_loss = True  # until the first gradient arrives: that of the layer next to the loss
         # The layer that ran last, most likely that one; its z, some of it as it was, how often it had been written to.
         self._last: tuple[Call, Tensor, Tensor, int] | None = None
@@ -97,7 +97,7 @@ class Recorder:
             return
         call = self._measure(name, module, z)
         if inputs and isinstance(inputs[0], Tensor):
-            if not self.calls:
+            if not self._inputs and (not self.calls or inputs[0].grad_fn is None):  # numbers may come beside indices
                 self._measure_inputs(inputs[0].detach())
             self._link(call, inputs[0])
         if inputs and isinstance(module, nn.RNNBase):

@@ -119,9 +119,14 @@ def judge(history: History, settings: Mapping[str, Any] | None = None, before: D
             advice = remedies(finding, evidence, settings)
             born = since.get(finding.rule, now)
             found.append(replace(finding, severity=severity, since=born, seen=now, remedies=advice))
-        elif rule.__name__ not in {each.rule for each in found} and not evidence.has_recovered:
+        elif rule.__name__ not in {each.rule for each in found} and not _is_over(rule.__name__, evidence):
             found += _outlasting(old, rule.__name__, now)
     return Diagnosis(tuple(_causes(found)))
+
+
+def _is_over(rule: str, evidence: Evidence) -> bool:
+    """Whether what a rule found can be over: a third of the loss is gone; one that had grown is back where it began."""
+    return evidence.has_recovered or (rule == "diverging_loss" and evidence.is_back)
 
 
 def _outlasting(before: Diagnosis, rule: str, now: int) -> Iterator[Finding]:

@@ -27,6 +27,9 @@ def vanishing_gradients(evidence: Evidence) -> Finding | None:
     hits = [_is_slope(fit) and fit.decades <= enough for _, fit in evidence.flows]
     first, persists = evidence.first_flow, evidence.persists(hits)
     from_start = first is not None and _is_slope(first) and first.decades <= enough
+    is_weak = persists and evidence.flows[-1][1].decades > limit("depth.vanishing_decades")
+    if is_weak and not (from_start or evidence.never_learned):
+        return None
     is_strong = from_start and (persists or is_slow) and not evidence.has_converged
     if not persists and not (from_start and evidence.is_old_enough and evidence.losses):
         return None

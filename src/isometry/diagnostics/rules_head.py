@@ -101,7 +101,8 @@ def _wrong_head(profile: Profile) -> str:
         return ""
     if head.activation is not None and classes > 2:
         return f"The {classes} outputs of {head.name} go through {head.activation} before the loss, which wants logits."
-    ratio = head_gradient(head)
+    alike = [layer for layer in profile.layers if (layer.depth, layer.shape) == (head.depth, head.shape)]
+    ratio = len(alike) * head_gradient(head)  # the loss of several heads may be the mean of theirs
     if ratio < limit("head.squashed") and not _is_rounded(head) and (head.unit_sum or 0.0) < limit("head.no_softmax"):
         return (
             f"The gradient at the outputs of {head.name} is {ratio:.2f} of what cross-entropy of {classes} logits has "

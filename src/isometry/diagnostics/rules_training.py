@@ -73,7 +73,7 @@ def _wild_outputs(evidence: Evidence) -> Finding | None:
         words = f"The outputs start at a size of {size:.3g}, and {since}."
         return Finding("bad_init_scale", CRITICAL, words, (head.name,), {"loss": loss, "outputs": size})
     if evidence.is_tried and chance and not (evidence.best_loss or chance) < limit("loss.chance") * chance:
-        large = limit("loss.chance_most") if evidence.never_learned else limit("head.large_loss")
+        large = limit("head.large_loss")
         are_values = first.guess is not None and not evidence.is_softmax  # of a loss in its usual size
         make_it = (first.elasticity or 0.0) >= limit("head.makes_loss")  # it is no matter of targets
         are_wild = are_values and make_it and loss > limit("head.large_values") * chance
@@ -149,10 +149,8 @@ def _breaking_step(evidence: Evidence) -> Finding | None:
 def update_too_small(evidence: Evidence) -> Finding | None:
     """Steps so small that nothing is learned."""
     ratios = evidence.full_rate_ratios
-    if not evidence.is_tried or evidence.is_warming_up:
+    if not evidence.is_tried or evidence.is_warming_up or not evidence.are_steps_tiny:
         return None
-    if not evidence.persists([ratio < limit("update.small") for ratio in ratios], needed=2):
-        return None  # a short schedule has few steps at its full rate
     ratio = statistics.median(ratios[-3:])
     words = f"A step moves the weights by {ratio:.2g} of their size (median of the layers); 1e-3 is usual."
     return Finding("update_too_small", CRITICAL, words, (), {"update_ratio": ratio})
@@ -224,7 +222,8 @@ def _is_garbage(losses: list[float], totals: list[float], step: int, first: floa
     before = slice(max(0, step - 30), step)
     if losses[step] < limit("spike.loss") * first:
         return False  # nearly all: over 500 steps this takes 0.2 ms a verdict, two medians for each 1.3 ms
-    usual, usual_total = max(statistics.median(losses[before]), first), statistics.median(totals[before])
+    ordered = sorted(losses[before])
+    usual, usual_total = max(ordered[3 * len(ordered) // 4], first), statistics.median(totals[before])
     is_jump = losses[step] >= limit("spike.loss") * usual and totals[step] >= limit("spike.ratio") * usual_total
     calm, soon = limit("spike.normal") * usual, int(limit("spike.soon"))
     return is_jump and losses[step - 1] <= calm and min(losses[step + 1 : step + 1 + soon], default=math.inf) <= calm
@@ -283,8 +282,16 @@ def diverging_loss(evidence: Evidence) -> Finding | None:
     grew = recent >= limit("loss.diverged") * best and recent >= limit("loss.back") * first
     if not grew or recent - best < limit("loss.noise") * evidence.noise or len(evidence.losses) < 5:
         return None
+    if evidence.is_back and recent < _peak(evidence.losses) / limit("loss.diverged"):
+        return None  # it comes down again: of one net that judges another one the loss may well rise for a while
     words = f"The loss has grown from {best:.3g} to {recent:.3g}; it started at {first:.3g}."
     return Finding("diverging_loss", CRITICAL, words, (), {"first": first, "best": best, "recent": recent})
+
+
+def _peak(losses: list[float]) -> float:
+    """The largest median of five in a row."""
+    fives = [losses[i : i + 5] for i in range(0, len(losses) - 4, 5)]
+    return max((statistics.median(five) for five in fives if all(map(math.isfinite, five))), default=0.0)
 
 
 def loss_at_chance(evidence: Evidence) -> Finding | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +69,9 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
     if masked is not None:
         return masked
     links = _LINKS if outputs.numel() <= LARGEST_LINKED else _LINKS[:1]
-    alone = next(filter(None, (_behind(link, z, slope, loss, counts) for link in links)), None)
-    return alone or _among_others(z, slope, loss)
+    alone = (_behind(link, z, slope, loss, counts) for link in links)
+    among_others = (_among_others(link, z, slope, loss) for link in links)
+    return next(filter(None, chain(alone, among_others)), None)
 
 
 # ------------------------------------------------------------------------------------------- the losses
@@ -244,19 +246,25 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
     return None
 
 
-def _among_others(z: Tensor, slope: Tensor, loss: float) -> Told | None:
+def _among_others(link: _Link, z: Tensor, slope: Tensor, loss: float) -> Told | None:
     """Of a cross-entropy that is one term of several: the loss if this one were a guess's, the others as they are.
 
     Only of targets that are 0 or 1, which few other gradients look like.
     """
+    outputs = link.forward(z)
+    gradient = link.backward(outputs, slope)
+    if not gradient.isfinite().all():
+        return None
     for kind in (_Classes, _Bits):
-        logits, gradient = kind.rows(z, slope)
-        (count,) = kind.counts(logits, gradient, loss, ())
-        targets = kind.targets(logits, count * gradient) if count > 0 else None
+        o, at_link = kind.rows(outputs, gradient)
+        (count,) = kind.counts(o, at_link, loss, ())
+        targets = kind.targets(o, count * at_link) if count > 0 and kind in link.losses else None
         if targets is None or bool((torch.minimum(targets.abs(), (1 - targets).abs()) > FITS).any()):
             continue
-        guess = loss + (kind.guess(targets) - kind.loss(logits, targets)) / count
-        return Told("identity", guess, 0.0) if guess > 0 else None
+        own = kind.guess(targets)
+        guess = loss + (own - kind.loss(o, targets)) / count
+        floor = kind.floor(targets, link.low, link.high) if link.name != "identity" else 0.0
+        return Told(link.name, guess, floor / own) if guess > 0 and own > 0 else None
     return None
 
 

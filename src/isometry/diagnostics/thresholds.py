@@ -71,6 +71,9 @@ THRESHOLDS: dict[str, Threshold] = {
     # --------------------------------------------------------------------------------------------- updates
     "update.large": Threshold(0.1, f"median ‖Δw‖/‖w‖: {_TDC}"),
     "update.small": Threshold(1e-4, f"median ‖Δw‖/‖w‖: {_TDC}; a healthy one is 1e-3 (cs231n)"),
+    "update.small_at_chance": Threshold(
+        5e-4, f"the same where the loss is a guess's: {_FITTED}; half of the usual one"
+    ),
     "collapse.ratio": Threshold(10.0, f"by which a single step makes the gradient smaller: {_FITTED}"),
     "collapse.steps": Threshold(10, "steps before and after it that are compared: as many as a spike has before it"),
     # ---------------------------------------------------------------------------------------------- steps
