@@ -31,6 +31,7 @@ from hand_written import (
     run,
     spiky,
     stack,
+    with_losses,
     with_shares,
 )
 
@@ -127,6 +128,14 @@ def garbage_often(count: int, steps: int = 480) -> History:
         step = 40 + k * (steps - 60) // count
         losses[step], totals[step] = 1000.0, 1000.0
     return run(None, losses, totals=tuple(totals[start : start + EACH] for start in range(0, steps, EACH)))
+
+
+def grown(factor: float) -> History:
+    """At the last record all weights are so many times as large as at the first."""
+    made = run(None, flat())
+    last = made.records[-1]
+    layers = {name: replace(row, weight_norm=factor) for name, row in last.layers.items()}
+    return history(*made.records[:-1], replace(last, layers=layers), *made.profiles)
 
 
 # ---------------------------------------------------------------------------------------------- thresholds
@@ -312,6 +321,7 @@ EDGES: list[tuple[str, Rule, str, float, Callable[[float], History]]] = [
         BELOW,
         lambda v: run(squared(0.2, 0.1, CLASSES), [0.25] * 30 + [0.09 * (1 - v)] * 30),
     ),
+    ("grown weights", rules.update_too_large, "update.grown", ABOVE, grown),
     ("shocked", rules.update_too_large, "loss.shock", ABOVE, lambda v: shocked(v)),
     ("shocked, slow", rules.update_too_large, "loss.slow", BELOW, lambda v: shocked(5.0, 1 - v)),
     ("shocked, steps", rules.update_too_large, "update.large", ABOVE, lambda v: shocked(5.0, ratio=v)),
@@ -614,6 +624,16 @@ def test_where_the_targets_make_the_loss_no_values_are_wild() -> None:
     assert found(rules.bad_init_scale, wild(1e6, elasticity=2.0)) is not None
     assert found(rules.bad_init_scale, wild(1e6, elasticity=0.0)) is None
     assert found(rules.bad_init_scale, wild(1e6, elasticity=-0.1)) is None
+
+
+def test_weights_may_grow_where_something_is_learned_and_from_zero() -> None:
+    assert found(rules.update_too_large, grown(100.0)) is not None
+    assert found(rules.update_too_large, with_losses(grown(100.0), falling())) is None
+    from_zero = grown(100.0)
+    first = from_zero.records[0]
+    layers = {name: replace(row, weight_norm=0.0) for name, row in first.layers.items()}
+    records = [replace(first, layers=layers), *from_zero.records[1:]]
+    assert found(rules.update_too_large, history(*records, *from_zero.profiles)) is None
 
 
 def test_a_loss_that_was_below_a_guess_s_once_did_not_suffer_from_its_start() -> None:

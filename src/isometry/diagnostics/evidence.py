@@ -339,6 +339,14 @@ class Evidence:
                 found.append((record, statistics.median(ratios)))
         return found
 
+    @cached_property
+    def weight_growth(self) -> float:
+        """‖w‖ of now over that at first, median of the layers; 1 where that is not known."""
+        first, last = (self.records[at].layers if self.records else {} for at in (0, -1))
+        pairs = [(row.weight_norm, first[name].weight_norm) for name, row in last.items() if name in first]
+        grown = [now / was for now, was in pairs if was and now is not None and math.isfinite(now)]
+        return statistics.median(grown) if grown else 1.0
+
     @property
     def are_steps_tiny(self) -> bool:
         """Whether the steps at the full rate hardly move the weights; at a guess's loss, move them by little."""

@@ -113,6 +113,9 @@ def update_too_large(evidence: Evidence) -> Finding | None:
     broken = _breaking_step(evidence)
     if broken is not None and not evidence.learns:
         return broken
+    if evidence.is_tried and evidence.weight_growth >= limit("update.grown"):
+        words = f"The weights are {evidence.weight_growth:.3g} times as large as at first, and nothing is learned."
+        return Finding("update_too_large", CRITICAL, words, (), {"growth": evidence.weight_growth})
     ratios = [ratio for _, ratio in evidence.update_ratios]
     hits = [ratio > limit("update.large") for ratio in ratios]
     is_over = evidence.is_broken and any(hits[-3:])  # the last steps before the loss was no number

@@ -71,6 +71,7 @@ THRESHOLDS: dict[str, Threshold] = {
     # --------------------------------------------------------------------------------------------- updates
     "update.large": Threshold(0.1, f"median ‖Δw‖/‖w‖: {_TDC}"),
     "update.small": Threshold(1e-4, f"median ‖Δw‖/‖w‖: {_TDC}; a healthy one is 1e-3 (cs231n)"),
+    "update.grown": Threshold(5.0, f"times ‖w‖ at first, median of the layers, and nothing is learned: {_FITTED}"),
     "update.small_at_chance": Threshold(
         5e-4, f"the same where the loss is a guess's: {_FITTED}; half of the usual one"
     ),
