@@ -314,7 +314,7 @@ def test_a_guess_is_made_for_what_the_net_itself_is_like() -> None:
 
     assert first(run(classifier(), flat(CHANCE))) == "labels"
     assert first(run(classifier(every(stack(), activation="sigmoid")), flat(CHANCE))) == "activation"
-    wild, tame = (limit("loss.chance_most") * CHANCE * factor for factor in (1.01, 0.99))
+    wild, tame = (limit("head.large_loss") * CHANCE * factor for factor in (1.01, 0.99))
     assert first(run(classifier(), [wild] * 5 + flat(CHANCE)[5:])) == "init"
     assert first(run(classifier(), [tame] * 5 + flat(CHANCE)[5:])) == "labels"
 

@@ -79,7 +79,7 @@ def _at_chance(case: Case) -> Sequence[str]:
     if case.activation in FLAT:
         return ("activation", "norm", "labels")
     loss, chance = case.evidence.first_loss, case.evidence.chance
-    if loss is not None and chance is not None and loss > limit("loss.chance_most") * chance:
+    if loss is not None and chance is not None and loss > limit("head.large_loss") * chance:
         return ("init", "lower_lr", "labels")
     return ("labels", "lower_lr", "raise_lr")
 
