@@ -914,6 +914,13 @@ def test_a_loss_that_comes_down_again_to_where_it_began_does_not_diverge(last: f
     assert found(rules.diverging_loss, run(None, [1.0] * 10 + [0.1] * 30 + [1.1] * 20)) is not None  # its peak is now
 
 
+@pytest.mark.parametrize(("last", "is_found"), [(-9.0, False), (0.5, False), (1.9, False), (2.1, True)])
+def test_a_loss_that_started_below_zero_diverges_above_it(last: float, is_found: bool) -> None:
+    """What is maximised runs away first, and breaks later."""
+    losses = [-1.0] * 20 + [-9.0] * 20 + [last] * 20
+    assert (found(rules.diverging_loss, run(None, losses)) is not None) == is_found
+
+
 def test_steps_that_hardly_move_are_no_proof_of_what_little_evidence_says() -> None:
     """At a guess's loss one decade of gradient is evidence, unless nothing was done to learn."""
     for ratio, is_found in ((2e-3, True), (1e-5, False)):
@@ -975,7 +982,6 @@ def test_a_loss_that_starts_negative_is_no_share_of_anything() -> None:
     evidence = Evidence(run(None, [-1.0] * 60))
     assert evidence.fall is None
     assert evidence.learns is None
-    assert found(rules.diverging_loss, run(None, [-1.0] * 30 + [50.0] * 30)) is None
 
 
 def test_a_loss_that_comes_back_from_its_best_but_not_to_the_start_has_not_diverged() -> None:

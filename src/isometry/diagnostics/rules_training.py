@@ -277,12 +277,16 @@ def unbounded_loss(evidence: Evidence) -> Finding | None:
 
 
 def diverging_loss(evidence: Evidence) -> Finding | None:
-    """The loss has grown to a multiple of its smallest, back to where it started or beyond."""
+    """The loss has grown to a multiple of its smallest, back to where it started or beyond.
+
+    One that started below zero, to twice that above it.
+    """
     first, best, recent = evidence.first_loss, evidence.best_loss, evidence.recent_loss
-    if first is None or recent is None or first <= 0:
+    if first is None or recent is None or first == 0:
         return None
     best = first if best is None else min(best, first)
-    grew = recent >= limit("loss.diverged") * best and recent >= limit("loss.back") * first
+    start = max(limit("loss.back") * first, -limit("loss.diverged") * first)
+    grew = recent >= limit("loss.diverged") * best and recent >= start
     if not grew or recent - best < limit("loss.noise") * evidence.noise or len(evidence.losses) < 5:
         return None
     if evidence.is_back and recent < _peak(evidence.losses) / limit("loss.diverged"):
