@@ -20,6 +20,8 @@ import round_6.cases
 import round_6.cases_of_sequences
 import round_7.cases
 import round_7.cases_of_sequences
+import round_8.cases
+import round_8.cases_of_sequences
 from entry import Case
 
 SEEDS = (1, 2, 3)
@@ -37,7 +39,7 @@ _TRAINING = (
     *round_7.cases.CASES,
     *round_7.cases_of_sequences.CASES,
 )
-_HELD_OUT: tuple[Case, ...] = ()
+_HELD_OUT = (*round_8.cases.CASES, *round_8.cases_of_sequences.CASES)
 CASES: tuple[Case, ...] = (*_TRAINING, *(replace(case, part="held-out") for case in _HELD_OUT))
 BY_NAME = {case.name: case for case in CASES}
 

@@ -47,6 +47,12 @@ import round_7.losses
 import round_7.losses_of_sequences
 import round_7.tasks
 import round_7.tasks_of_sequences
+import round_8.kinds
+import round_8.kinds_of_sequences
+import round_8.losses
+import round_8.losses_of_sequences
+import round_8.tasks
+import round_8.tasks_of_sequences
 import tasks
 import torch
 import torch.nn.functional as F
@@ -67,6 +73,8 @@ KINDS = (
     | round_6.kinds_of_sequences.KINDS
     | round_7.kinds.KINDS
     | round_7.kinds_of_sequences.KINDS
+    | round_8.kinds.KINDS
+    | round_8.kinds_of_sequences.KINDS
 )
 TASKS = (
     tasks.TASKS
@@ -81,6 +89,8 @@ TASKS = (
     | round_6.tasks_of_sequences.TASKS
     | round_7.tasks.TASKS
     | round_7.tasks_of_sequences.TASKS
+    | round_8.tasks.TASKS
+    | round_8.tasks_of_sequences.TASKS
 )
 LOSSES = (
     round_2.losses.LOSSES
@@ -92,6 +102,8 @@ LOSSES = (
     | round_6.losses_of_sequences.LOSSES
     | round_7.losses.LOSSES
     | round_7.losses_of_sequences.LOSSES
+    | round_8.losses.LOSSES
+    | round_8.losses_of_sequences.LOSSES
 )
 SCORES = (
     round_2.losses.SCORES
@@ -103,6 +115,8 @@ SCORES = (
     | round_6.losses_of_sequences.SCORES
     | round_7.losses.SCORES
     | round_7.losses_of_sequences.SCORES
+    | round_8.losses.SCORES
+    | round_8.losses_of_sequences.SCORES
 )
 
 

@@ -1,4 +1,4 @@
-"""Trainings of two more authors who had not read the rules, nor seen what earlier rounds came to: held out.
+"""Trainings of two more authors who had not read the rules, nor seen what earlier rounds came to; scored and looked at.
 
 Nets without time: classifiers that end early, too; attention over neighbours; codes from a book, with pictures drawn
 from them; hazards under a partial likelihood; soft trees; margins between cosines; two views told of one another.
