@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +28,7 @@ from .profile import LEAST_SAMPLES
 from .statistics import tensor_norm
 
 FITS = 2e-3  # of the loss; float16 rounds a gradient by 5e-4
-LARGEST = 1 << 17  # outputs: so many take 4 ms on a CPU, 9 ms where no loss fits; 128 rows of 10 take 0.4 and 3 ms
+LARGEST = 1 << 17  # outputs: so many take 10 ms on one core, 12 ms where no loss fits; 128 rows of 10 take 0.2 and 1 ms
 LARGEST_LINKED = 1 << 14  # for what is tried after that: so many take 7 ms where no loss fits
 ROWS_PER_CLASS = 10  # at least, for the same reason
 LIKE = 10.0  # mean square of the targets that a ReLU hides over that of the others, either way, at most
@@ -69,9 +68,7 @@ def told(outputs: Tensor, gradient: Tensor, loss: float, axis: int) -> Told | No
     if masked is not None:
         return masked
     links = _LINKS if outputs.numel() <= LARGEST_LINKED else _LINKS[:1]
-    alone = (_behind(link, z, slope, loss, counts) for link in links)
-    among_others = (_among_others(link, z, slope, loss) for link in links)
-    return next(filter(None, chain(alone, among_others)), None)
+    return _behind_any(links, z, slope, loss, counts)
 
 
 # ------------------------------------------------------------------------------------------- the losses
@@ -223,12 +220,22 @@ _LINKS = (
 )
 
 
-def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> Told | None:
+def _behind_any(links: Sequence[_Link], z: Tensor, slope: Tensor, loss: float, counts: list[int]) -> Told | None:
+    """What follows behind the first link that fits; where the loss is none of these alone, as one term of it."""
+    tried = []
+    for link in links:
+        outputs = link.forward(z)
+        gradient = link.backward(outputs, slope)
+        if gradient.isfinite().all():
+            found = _alone(link, outputs, gradient, loss, counts)
+            if found is not None:
+                return found
+            tried.append((link, outputs, gradient))
+    return next(filter(None, (_among_others(*each, loss) for each in tried)), None)
+
+
+def _alone(link: _Link, outputs: Tensor, gradient: Tensor, loss: float, counts: list[int]) -> Told | None:
     """What follows if this link stands between z and the loss; None: it does not."""
-    outputs = link.forward(z)
-    gradient = link.backward(outputs, slope)
-    if not gradient.isfinite().all():
-        return None
     for kind in link.losses:
         o, at_link = kind.rows(outputs, gradient)
         if not len(o):
@@ -246,15 +253,11 @@ def _behind(link: _Link, z: Tensor, slope: Tensor, loss: float, counts: list[int
     return None
 
 
-def _among_others(link: _Link, z: Tensor, slope: Tensor, loss: float) -> Told | None:
+def _among_others(link: _Link, outputs: Tensor, gradient: Tensor, loss: float) -> Told | None:
     """Of a cross-entropy that is one term of several: the loss if this one were a guess's, the others as they are.
 
     Only of targets that are 0 or 1, which few other gradients look like.
     """
-    outputs = link.forward(z)
-    gradient = link.backward(outputs, slope)
-    if not gradient.isfinite().all():
-        return None
     for kind in (_Classes, _Bits):
         o, at_link = kind.rows(outputs, gradient)
         (count,) = kind.counts(o, at_link, loss, ())
